@@ -1,0 +1,20 @@
+//! Texts that other programs search for in our output, each with who does. Tests import the same constants.
+//!
+//! The programs are found in the project's reference of callers: containerd's shim, Docker, Podman, CRI-O, Buildah.
+
+/// containerd's shim (delete: then all is well; kill: not found), CRI-O, youki's contest.
+pub const DOES_NOT_EXIST: &str = "container does not exist";
+/// Users and scripts of runc; CRI-O's tests.
+pub const ID_TAKEN: &str = "container with given ID already exists";
+/// containerd's shim and CRI-O: killing a stopped container is then no failure.
+pub const NOT_RUNNING: &str = "container not running";
+/// containerd's shim, CRI-O (any letter case).
+pub const NO_SUCH_PROCESS: &str = "no such process";
+/// Docker and Podman turn it into exit status 127.
+pub const NOT_IN_PATH: &str = "executable file not found in $PATH";
+/// runc's tests and every front end that prints it as it is.
+pub const START_STOPPED: &str = "cannot start a container that has stopped";
+/// The same.
+pub const START_RUNNING: &str = "cannot start an already running container";
+/// runc's tests; a mount point of proc or sysfs that is a symlink.
+pub const ORDINARY_DIRECTORY: &str = "must be mounted on ordinary directory";
