@@ -1,0 +1,118 @@
+//! The host's side: every source is opened here, as a copy that is attached nowhere and already has its attributes.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag};
+use serde::{Deserialize, Serialize};
+
+use super::options::Change;
+use super::plan::{Bind, MountsPlan, Root, RootSwitch, What};
+use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::c_path;
+use crate::fs::rootdir::file_type;
+use crate::sys::fd::Luggage;
+use crate::sys::mount::{Attributes, Reach, clone_tree_at, mount_id, set_attributes};
+
+/// Opens the root and all sources, and packs them for the child.
+pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> {
+    open_root(&mut plan.root, luggage)?;
+    let before = plan.root.before;
+    for step in &mut plan.steps {
+        let within = || format!("{} {:?}", step.property, step.destination);
+        match &mut step.what {
+            What::Bind(bind) => {
+                let copy = open_bind(bind, before).within(within)?;
+                bind.directory = file_type(&copy).within(within)? == SFlag::S_IFDIR;
+                bind.copy = Some(luggage.pack(copy));
+            }
+            What::CgroupV1(cgroup) if !cgroup.own_namespace => {
+                for hierarchy in &mut cgroup.hierarchies {
+                    let copy = copy_of(&hierarchy.directory, Reach::Mount, before, cgroup.attributes).within(within)?;
+                    hierarchy.copy = Some(luggage.pack(copy));
+                }
+            }
+            What::CgroupV1(_) | What::Filesystem(_) | What::Remount(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn open_root(root: &mut Root, luggage: &mut Luggage) -> Result<()> {
+    let within = || format!("root.path: open {:?}", root.path);
+    let copy = copy_of(&root.path, Reach::Tree, root.before, Change::default()).within(within)?;
+    if file_type(&copy)? != SFlag::S_IFDIR {
+        return Err(Error::call(format!("open_tree({:?})", root.path), Errno::ENOTDIR)).within(within);
+    }
+    root.tree = Some(luggage.pack(copy));
+    Ok(())
+}
+
+fn open_bind(bind: &Bind, before: u64) -> Result<OwnedFd> {
+    copy_of(&bind.source, bind.reach, before, bind.attributes).within(|| "open source")
+}
+
+/// A copy of what is mounted at `path`, with propagation and attributes set.
+///
+/// ORDER: without the change of propagation the copy would be a peer of the host's mount, and what the container mounts
+/// below it would appear on the host.
+fn copy_of(path: &Path, reach: Reach, propagation: u64, change: Change) -> Result<OwnedFd> {
+    let copy = clone_tree_at(&c_path(path)?, reach).or_call(|| {
+        let recursive = if reach == Reach::Tree { "|RECURSIVE" } else { "" };
+        format!("open_tree({path:?}, CLONE{recursive})")
+    })?;
+    let set = |reach, attributes: &Attributes| {
+        set_attributes(&copy, reach, attributes).or_call(|| format!("mount_setattr({path:?})"))
+    };
+    set(Reach::Tree, &Attributes { propagation, ..Attributes::default() })?;
+    if !change.is_empty() {
+        // The attributes of a bind mount are those of its top, as mount(8) has it; the recursive options are for the rest.
+        set(Reach::Mount, &Attributes { set: change.set, clear: change.clear, ..Attributes::default() })?;
+    }
+    Ok(copy)
+}
+
+/// A mount that a container without a mount namespace of its own has in ours: recorded, and undone at delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMount {
+    /// Where the root filesystem was attached over itself.
+    pub path: PathBuf,
+    /// What was mounted there before.
+    pub covered: u64,
+}
+
+impl HostMount {
+    /// What will have to be undone, noted before it is done.
+    pub fn expected(root: &Root) -> Result<Option<Self>> {
+        if root.switch != RootSwitch::Chroot {
+            return Ok(None);
+        }
+        Ok(Some(Self { path: root.path.clone(), covered: mount_at(&root.path)? }))
+    }
+
+    /// Takes it away with everything below it, if it is there.
+    pub fn undo(&self) -> Result<()> {
+        let now = match mount_at(&self.path) {
+            Ok(now) => now,
+            // The bundle is gone, and with it the mount.
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if now == self.covered {
+            return Ok(());
+        }
+        nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW)
+            .or_call(|| format!("umount2({:?}, DETACH)", self.path))
+    }
+}
+
+fn mount_at(path: &Path) -> Result<u64> {
+    let call = || format!("open({path:?})");
+    let place = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(Errno::ENOENT) => return Err(Error::call(call(), Errno::ENOENT).of_kind(Kind::NotFound)),
+        other => other.or_call(call)?,
+    };
+    mount_id(&place).or_call(|| format!("statx({path:?})"))
+}
