@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn all_six_lists() {
         let hook =
-            |name: &str| json!([{"path": format!("/bin/{name}"), "args": [], "env": []}, {"path": "/b", "timeout": 3}]);
+            |name: &str| json!([{"path": format!("/bin/{name}"), "args": [], "env": []}, {"path": "/b", "timeout": 1}]);
         let hooks = accept(&json!({"hooks": {
             "prestart": hook("1"), "createRuntime": hook("2"), "createContainer": hook("3"),
             "startContainer": hook("4"), "poststart": hook("5"), "poststop": hook("6"), "unknown": 5
@@ -103,7 +103,7 @@ mod tests {
         for (index, list) in lists.iter().enumerate() {
             assert_eq!(list[0].path, Path::new(&format!("/bin/{}", index + 1)));
             assert_eq!((list[0].args.clone(), list[0].env.clone(), list[0].timeout), (None, Some(vec![]), None));
-            assert_eq!(list[1].timeout, Some(Duration::from_secs(3)));
+            assert_eq!(list[1].timeout, Some(Duration::from_secs(1)));
         }
     }
 

@@ -11,7 +11,7 @@
 //! - two names of `process.scheduler.flags` are misspelt;
 //! - `type: ""` of a device rule is how Go writes an unset type;
 //! - a huge page limit above `i64::MAX` is legal;
-//! - properties of other platforms, and removed ones, are read; SPEC(config, Extensibility): they must be ignored.
+//! - properties of other platforms are read; SPEC(config, Extensibility): they must be ignored.
 
 use serde_json::{Map, Value};
 
@@ -30,9 +30,6 @@ pub(super) fn spec(document: &mut Value) {
     let Some(linux) = document.get_mut("linux").and_then(Value::as_object_mut) else { return };
     if let Some(members) = linux.get_mut("resources").and_then(Value::as_object_mut) {
         resources_members(members);
-    }
-    if let Some(rdt) = linux.get_mut("intelRdt").and_then(Value::as_object_mut) {
-        rdt.retain(|key, _| key != "enableCMT" && key != "enableMBM");
     }
     if linux.get("seccomp").is_some_and(is_unset_profile) {
         linux.remove("seccomp");

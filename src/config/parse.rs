@@ -91,16 +91,21 @@ const RESOURCES: Document =
 impl Document {
     /// The typed document, and the document as written.
     fn read<'a, T: DeserializeOwned>(&self, json: &'a [u8]) -> Result<(T, Node<'a>)> {
+        // One look at the encoding for both readers.
+        let json = std::str::from_utf8(json).map_err(|error| {
+            let place = error.valid_up_to();
+            Error::new(Kind::InvalidConfig, format!("not valid JSON: byte {place} is not UTF-8"))
+        })?;
         let given = self.read_as_written(json)?;
-        let typed = match serde_json::from_slice(json) {
+        let typed = match serde_json::from_str(json) {
             Ok(typed) => typed,
             Err(_) => self.read_normalised(&given)?,
         };
         Ok((typed, given))
     }
 
-    fn read_as_written<'a>(&self, json: &'a [u8]) -> Result<Node<'a>> {
-        let given: Node<'_> = serde_json::from_slice(json).map_err(|error| not_json(&error))?;
+    fn read_as_written<'a>(&self, json: &'a str) -> Result<Node<'a>> {
+        let given: Node<'_> = serde_json::from_str(json).map_err(|error| not_json(&error))?;
         if !matches!(given, Node::Object(_)) {
             let found = format!("expected an object, found {}", given.kind());
             return Err(Error::invalid(Property::Document(self.name).to_string(), found));
@@ -143,6 +148,8 @@ const EXPECTATIONS: [(&str, &str); 11] = [
 fn in_words(message: &str) -> String {
     let quote = if message.starts_with("invalid ") { "" } else { "\"" };
     let message = message.replace("unknown variant ", "unknown value ").replace('`', quote);
+    let message = message.replace("invalid type: sequence,", "invalid type: array,");
+    let message = message.replace("invalid type: map,", "invalid type: object,");
     match message.rsplit_once(", expected ") {
         Some((found, expected)) => {
             let expected = EXPECTATIONS.iter().find(|(rust, _)| *rust == expected).map_or(expected, |(_, words)| words);
@@ -178,7 +185,7 @@ mod tests {
 
     /// The same document through the second route.
     fn parse_normalised(json: &[u8]) -> Result<Config> {
-        let given = WHOLE.read_as_written(json)?;
+        let given = WHOLE.read_as_written(std::str::from_utf8(json).unwrap())?;
         let spec: runtime::Spec = WHOLE.read_normalised(&given)?;
         Config::check(&spec, &given)
     }
@@ -287,6 +294,12 @@ mod tests {
                     json!({"linux": {"resources": {"blockIO": {"weight": 70000}}}}),
                     "linux.resources.blockIO.weight: invalid value: integer 70000, expected a number from 0 to 65535",
                 ),
+                ("array", json!({"process": {"cwd": ["/"]}}), "process.cwd: invalid type: array, expected a string"),
+                (
+                    "object",
+                    json!({"root": {"readonly": {}}}),
+                    "root.readonly: invalid type: object, expected a boolean",
+                ),
                 (
                     "boolean",
                     json!({"root": {"readonly": "yes"}}),
@@ -320,7 +333,7 @@ mod tests {
             ("text after", "{} x", "not valid JSON: line 1, column 4: trailing characters"),
         ]);
         let error = Config::parse(b"{\"a\": \"\xff\"}").unwrap_err();
-        assert_eq!(error.to_string(), "not valid JSON: line 1, column 8: invalid unicode code point");
+        assert_eq!(error.to_string(), "not valid JSON: byte 7 is not UTF-8");
         assert_eq!(error.kind(), Kind::InvalidConfig);
     }
 

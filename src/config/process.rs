@@ -436,6 +436,11 @@ mod tests {
                     "process.user.uid: 4294967295 is not an id: the kernel reads it as -1",
                 ),
                 (
+                    "gid",
+                    process(json!({"user": {"gid": u32::MAX}})),
+                    "process.user.gid: 4294967295 is not an id: the kernel reads it as -1",
+                ),
+                (
                     "additional gid",
                     process(json!({"user": {"additionalGids": [1, u32::MAX]}})),
                     "process.user.additionalGids[1]: 4294967295 is not an id: the kernel reads it as -1",

@@ -66,6 +66,8 @@ pub struct Memory {
     pub reservation: Option<i64>,
     /// Memory plus swap.
     pub swap: Option<i64>,
+    /// Of TCP buffers; cgroup v1 only.
+    pub kernel_tcp: Option<i64>,
     /// 0..=100.
     pub swappiness: Option<u64>,
     pub disable_oom_killer: Option<bool>,
@@ -170,11 +172,9 @@ impl Resources {
 
 /// COMPAT(runc): obsolete since Linux 5.4, ignored; zero is how engines write "unset".
 fn warn_of_kernel_memory(given: &Node<'_>, warnings: &mut Vec<String>) {
-    for key in ["kernel", "kernelTCP"] {
-        let value = given.get("memory").get(key);
-        if value.is_given() && *value != Node::Number(0.into()) {
-            warnings.push(format!("linux.resources.memory.{key}: ignored: the kernel has no such limit any more"));
-        }
+    let value = given.get("memory").get("kernel");
+    if value.is_given() && *value != Node::Number(0.into()) {
+        warnings.push("linux.resources.memory.kernel: ignored: the kernel has no such limit any more".to_owned());
     }
 }
 
@@ -230,6 +230,7 @@ fn check_memory(spec: &runtime::LinuxMemory) -> Result<Memory> {
         limit: check_bytes("linux.resources.memory.limit", spec.limit())?,
         reservation: check_bytes("linux.resources.memory.reservation", spec.reservation())?,
         swap: check_bytes("linux.resources.memory.swap", spec.swap())?,
+        kernel_tcp: check_bytes("linux.resources.memory.kernelTCP", spec.kernel_tcp())?,
         swappiness: check_swappiness(spec)?,
         // False is the kernel's default, and a limit that cgroup v2 does not have.
         disable_oom_killer: spec.disable_oom_killer().filter(|disable| *disable),
@@ -498,7 +499,13 @@ mod tests {
         );
         assert_eq!(resources.block_io.throttle_write_iops, [ThrottleDevice { major: 8, minor: 1, rate: u64::MAX }]);
         assert_eq!(resources.network, Network { class_id: Some(9), priorities: vec![("eth0".to_owned(), 0)] });
+        assert_eq!((resources.block_io.weight, resources.block_io.leaf_weight), (Some(10), Some(11)));
         assert_eq!(resources.unified.len(), 2);
+        let realtime = accept(&self::resources(
+            json!({"cpu": {"realtimeRuntime": -1, "realtimePeriod": 3, "quota": 5, "burst": 5}}),
+        ));
+        let cpu = realtime.linux.resources.cpu;
+        assert_eq!((cpu.realtime_runtime, cpu.realtime_period, cpu.burst), (Some(-1), Some(3), Some(5)));
     }
 
     #[test]
@@ -531,13 +538,10 @@ mod tests {
 
     #[test]
     fn kernel_memory_is_warned_about() {
-        let config = accept(&resources(json!({"memory": {"kernel": 5, "kernelTCP": -1}})));
+        let config = accept(&resources(json!({"memory": {"kernel": 5}})));
         assert_eq!(
             config.warnings,
-            [
-                "linux.resources.memory.kernel: ignored: the kernel has no such limit any more",
-                "linux.resources.memory.kernelTCP: ignored: the kernel has no such limit any more"
-            ]
+            ["linux.resources.memory.kernel: ignored: the kernel has no such limit any more"]
         );
         assert_eq!(config.linux.resources, Resources::default());
     }

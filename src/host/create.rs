@@ -112,11 +112,11 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         .as_deref()
         .map(|path| attend::connect_to(path).within(|| "console socket"))
         .transpose()?;
-    cgroups::check_fitness(&plan.cgroups)?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let claim = root.claim(&request.id)?;
     let _lock = lock::exclusive(&claim.directory)?;
+    cgroups::check_fitness(&plan.cgroups)?;
     let mut record = new_record(&plan, &bundle)?;
     claim.directory.write_record(&record)?;
 
@@ -260,6 +260,7 @@ fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         annotations: plan.inside.state.annotations.clone(),
         groups: plan.cgroups.groups.clone(),
+        made_cgroups: cgroups::missing(&plan.cgroups)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         has_process: plan.inside.process.is_some(),
         hooks: crate::config::Hooks {

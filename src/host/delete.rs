@@ -44,7 +44,7 @@ pub(super) fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
     let steps: [&dyn Fn() -> Result<()>; 3] = [
         &|| kill_everybody(container),
-        &|| cgroups::host::remove(&record.groups, within(DEATH)),
+        &|| cgroups::host::remove(&record.groups, &record.made_cgroups, within(DEATH)),
         &|| record.host_mount.as_ref().map_or(Ok(()), crate::subsystems::mounts::host::HostMount::undo),
     ];
     let mut failure: Option<Error> = None;

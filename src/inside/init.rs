@@ -121,13 +121,16 @@ fn become_program(
     process::enter_cwd(&in_root, wanted)?;
     reset_inherited()?;
 
-    load_filter(plan, SeccompPoint::BeforeDrop)?;
-    let unprivileged = process::drop_privileges(in_root, wanted)?;
-    process::verify_cwd(&unprivileged, wanted)?;
-    let program = process::find_program(&unprivileged, wanted, &environment)?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.user.umask));
+    let surplus = process::become_user(&in_root, wanted)?;
     // Changing ids made us dumpable again, and in our pid namespace others can see us.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
+    process::verify_cwd(&in_root, wanted)?;
+    let program = process::find_program(&in_root, wanted, &environment)?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.user.umask));
+
+    // ORDER: as late as it can be: what comes behind the filter must be allowed by it.
+    load_filter(plan, SeccompPoint::BeforeDrop)?;
+    let unprivileged = process::drop_privileges(in_root, wanted, &surplus)?;
     load_filter(plan, SeccompPoint::Last)?;
 
     let report = ready(channel, plan)?;

@@ -1,18 +1,21 @@
 //! What this host can do: probed once, when first asked for, and passed as a value.
 
 pub mod cgroups;
+pub mod lsm;
 pub mod rootless;
 
 use std::sync::OnceLock;
 
 use crate::error::Result;
 use cgroups::CgroupLayout;
+use lsm::Lsms;
 
 /// The host as the runtime finds it.
 #[derive(Debug, Default)]
 pub struct Machine {
     cgroups: OnceLock<CgroupLayout>,
     user_namespace: OnceLock<bool>,
+    lsms: OnceLock<Lsms>,
 }
 
 impl Machine {
@@ -23,6 +26,11 @@ impl Machine {
         }
         let found = cgroups::probe()?;
         Ok(self.cgroups.get_or_init(|| found))
+    }
+
+    /// Which security modules are enabled.
+    pub fn lsms(&self) -> Lsms {
+        *self.lsms.get_or_init(lsm::probe)
     }
 
     /// Whether we are in a user namespace that is not the initial one: device nodes cannot be made there.

@@ -129,6 +129,7 @@ impl Plan {
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,
+            mount_label: mount_label(config, machine),
             layout,
             cgroups: &cgroups,
         };
@@ -164,7 +165,7 @@ impl Plan {
                 bundle: request.bundle.to_owned(),
                 annotations: config.annotations.clone(),
             },
-            lsm: config.process.as_ref().map(LsmPlan::new).transpose()?.unwrap_or_default(),
+            lsm: config.process.as_ref().map(|process| LsmPlan::new(process, machine)).transpose()?.unwrap_or_default(),
             seccomp: plan_seccomp(config)?,
             process,
             start: StartRoute::Channel,
@@ -181,6 +182,16 @@ impl Plan {
             inside,
         })
     }
+}
+
+/// An SELinux context means nothing to a kernel without SELinux, which would refuse it as an unknown parameter.
+fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
+    let label = config.linux.mount_label.as_deref()?;
+    if machine.lsms().selinux {
+        return Some(label);
+    }
+    log::warn!("linux.mountLabel: ignored, SELinux is not enabled on this machine");
+    None
 }
 
 /// sd_listen_fds(3): the program is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.

@@ -29,6 +29,8 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its processes are.
     pub groups: Vec<Group>,
+    /// The directories of cgroups that were not there before, outermost first: they go when the container goes.
+    pub made_cgroups: Vec<PathBuf>,
     /// When its first process dies, the kernel kills the others.
     pub own_pid_namespace: bool,
     /// Whether there is a program to start.

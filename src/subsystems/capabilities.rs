@@ -28,32 +28,68 @@ pub fn limit_bounding(_: &InRoot, wanted: CapSet) -> Result<()> {
     Ok(())
 }
 
-/// Sets the other four.
+/// Sets the other four, and keeps one right beyond them until [`finish`]: a filter is loaded with CAP_SYS_ADMIN.
 ///
-/// ORDER: after the ids have changed, with the permitted set kept over it; ambient last, because it needs the permitted
-/// and the inheritable one. SPEC(config, "process.capabilities"): what cannot be granted is a warning, so it is left out.
-pub fn set(_: &InRoot, wanted: &Capabilities) -> Result<()> {
-    let possible = capability::get().or_call(|| "capget").within(|| "process.capabilities")?.permitted;
-    let asked = wanted.permitted.0 | wanted.effective.0 | wanted.inheritable.0;
-    let permitted = wanted.permitted.0 & possible;
-    for number in (0..64).filter(|number| asked & !possible & 1 << number != 0) {
-        log::warn!("process.capabilities: {} cannot be granted here", name(number));
-    }
-    let sets = ThreadSets {
-        permitted,
-        effective: wanted.effective.0 & permitted,
-        // Inheritable may go beyond permitted while we have CAP_SETPCAP, but not beyond the bounding set.
-        inheritable: wanted.inheritable.0 & possible,
-    };
-    capability::set(&sets).or_call(|| "capset").within(|| "process.capabilities")?;
-    capability::clear_ambient().or_call(|| "prctl(PR_CAP_AMBIENT_CLEAR_ALL)").within(|| "process.capabilities.ambient")?;
+/// ORDER: after the ids have changed, with the permitted set kept over it; ambient behind permitted and inheritable, which
+/// it needs. `None` means what execve would make of the ids: root has all it had, another user nothing.
+pub fn set(_: &InRoot, wanted: Option<&Capabilities>, is_root: bool) -> Result<Surplus> {
+    let now = capability::get().or_call(|| "capget").within(|| "process.capabilities")?;
+    let sets = final_sets(&now, wanted, is_root);
+    let admin = now.permitted & CAP_SYS_ADMIN;
+    let kept = ThreadSets { effective: sets.effective | admin, permitted: sets.permitted | admin, ..sets };
+    capability::set(&kept).or_call(|| "capset").within(|| "process.capabilities")?;
+    let surplus = Surplus((kept != sets).then_some(sets));
+    let Some(wanted) = wanted else { return Ok(surplus) };
+    warn_of_ungranted(wanted, now.permitted);
+    capability::clear_ambient()
+        .or_call(|| "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
+        .within(|| "process.capabilities.ambient")?;
     for number in (0..64).filter(|number| wanted.ambient.0 & 1 << number != 0) {
         if let Err(errno) = capability::raise_ambient(number) {
             // COMPAT(runc): a warning, with these words.
             log::warn!("can't raise ambient capability {}: {}", name(number), crate::error::in_words(errno));
         }
     }
-    Ok(())
+    Ok(surplus)
+}
+
+/// What is to be given away yet: the sets as they are to be, if they are not.
+#[derive(Debug)]
+#[must_use]
+pub struct Surplus(Option<ThreadSets>);
+
+/// Gives away what [`set`] kept. Nothing to do for those who may have it anyway: one system call less for the filter to
+/// allow.
+pub fn finish(_: &InRoot, surplus: &Surplus) -> Result<()> {
+    match &surplus.0 {
+        Some(sets) => capability::set(sets).or_call(|| "capset").within(|| "process.capabilities"),
+        None => Ok(()),
+    }
+}
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// SPEC(config, "process.capabilities"): what cannot be granted is a warning, so it is left out.
+fn final_sets(now: &ThreadSets, wanted: Option<&Capabilities>, is_root: bool) -> ThreadSets {
+    match wanted {
+        Some(wanted) => {
+            let permitted = wanted.permitted.0 & now.permitted;
+            ThreadSets {
+                permitted,
+                effective: wanted.effective.0 & permitted,
+                inheritable: wanted.inheritable.0 & (now.permitted | now.inheritable),
+            }
+        }
+        None if is_root => *now,
+        None => ThreadSets { permitted: 0, effective: 0, ..*now },
+    }
+}
+
+fn warn_of_ungranted(wanted: &Capabilities, possible: u64) {
+    let asked = wanted.permitted.0 | wanted.effective.0 | wanted.inheritable.0;
+    for number in (0..64).filter(|number| asked & !possible & 1 << number != 0) {
+        log::warn!("process.capabilities: {} cannot be granted here", name(number));
+    }
 }
 
 fn name(number: u32) -> String {

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::config::process::Process;
 use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
+use crate::machine::Machine;
 use crate::subsystems::doors::Inside;
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +23,13 @@ impl LsmPlan {
     ///
     /// SPEC(config, "process"): a property that cannot be applied is an error, so a label on a machine without that
     /// security module is one too.
-    pub fn new(process: &Process) -> Result<Self> {
+    pub fn new(process: &Process, machine: &Machine) -> Result<Self> {
         let plan = Self { apparmor: process.apparmor_profile.clone(), selinux: process.selinux_label.clone() };
-        if plan.apparmor.is_some() && !Path::new("/sys/kernel/security/apparmor").exists() {
+        if plan.apparmor.is_some() && !machine.lsms().apparmor {
             let why = "AppArmor is not enabled on this machine";
             return Err(Error::unsupported("process.apparmorProfile", why));
         }
-        if plan.selinux.is_some() && !Path::new("/sys/fs/selinux/enforce").exists() {
+        if plan.selinux.is_some() && !machine.lsms().selinux {
             return Err(Error::unsupported("process.selinuxLabel", "SELinux is not enabled on this machine"));
         }
         Ok(plan)

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod namespace;
 pub mod network;
 pub mod pidfd;
+pub mod seccomp;
 pub mod signal;
 pub mod tty;
 pub mod wait;

@@ -71,26 +71,38 @@ impl Cgroups {
         self.made.clear();
     }
 
+    /// Another container that goes may take a parent along that it made, at any moment: then we begin again.
     fn make(&mut self, group: &Group) -> Result<OwnedFd> {
-        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        const ATTEMPTS: usize = 16;
         let within = || format!("create cgroup {:?}", group.directory());
+        for _ in 1..ATTEMPTS {
+            match self.make_once(group).within(within) {
+                Err(error) if error.kind() == Kind::NotFound => log::debug!("once more: {error}"),
+                other => return other,
+            }
+        }
+        self.make_once(group).within(within)
+    }
+
+    fn make_once(&mut self, group: &Group) -> Result<OwnedFd> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut path = group.mount_point.clone();
-        let mut current = open(&path, flags, Mode::empty()).or_call(|| format!("open({path:?})")).within(within)?;
-        let names: Vec<&str> = group.path.split('/').filter(|name| !name.is_empty()).collect();
-        for name in &names {
+        let mut current = open(&path, flags, Mode::empty()).or_call(|| format!("open({path:?})"))?;
+        for name in group.path.split('/').filter(|name| !name.is_empty()) {
             path.push(name);
-            let made = match mkdirat(&current, *name, Mode::from_bits_truncate(0o755)) {
+            let made = match mkdirat(&current, name, Mode::from_bits_truncate(0o755)) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(Error::call(format!("mkdir({path:?})"), errno)).within(within),
+                Err(errno) => return Err(gone(format!("mkdir({path:?})"), errno)),
             };
             if made {
                 self.made.push(path.clone());
             }
             let parent = current;
-            current = open_below(&parent, name, flags).within(within)?;
+            current = openat(&parent, name, flags | OFlag::O_NOFOLLOW, Mode::empty())
+                .map_err(|errno| gone(format!("openat({path:?})"), errno))?;
             if made && group.controllers.iter().any(|controller| controller == "cpuset") {
-                inherit_cpuset(&parent, &current).within(within)?;
+                inherit_cpuset(&parent, &current)?;
             }
         }
         Ok(current)
@@ -134,11 +146,17 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         for path in self.made.iter().rev() {
             // A parent that somebody else uses meanwhile stays.
-            if let Err(errno) = unlinkat(nix::fcntl::AT_FDCWD, path, UnlinkatFlags::RemoveDir) {
+            if let Err(errno) = rmdir(path) {
                 log::debug!("cgroup {path:?} stays: {errno}");
             }
         }
     }
+}
+
+/// A directory that was there a moment ago.
+fn gone(call: String, errno: Errno) -> Error {
+    let error = Error::call(call, errno);
+    if matches!(errno, Errno::ENOENT | Errno::ENODEV) { error.of_kind(Kind::NotFound) } else { error }
 }
 
 fn open_below(directory: &OwnedFd, name: &str, flags: OFlag) -> Result<OwnedFd> {
@@ -180,8 +198,7 @@ fn inherit_cpuset(parent: &OwnedFd, child: &OwnedFd) -> Result<()> {
 
 /// SPEC(config-linux, "cgroupsPath"): a group that is in use or frozen is refused.
 ///
-/// ORDER: before the id is claimed and the groups stand in a record: whatever is in them later is the container's, and is
-/// killed with it.
+/// ORDER: before the groups stand in a record: whatever is in them later is the container's, and is killed with it.
 pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
     for group in &plan.groups {
         let Some(directory) = open_group(group)? else { continue };
@@ -195,6 +212,25 @@ pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which directories create will have to make, outermost first. Parents too: a relative path often has new ones, and
+/// SPEC(runtime, "Delete"): what create made MUST go again.
+pub fn missing(plan: &CgroupPlan) -> Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    for group in &plan.groups {
+        let mut path = group.directory();
+        let first = missing.len();
+        while path != group.mount_point {
+            match nix::unistd::access(&path, nix::unistd::AccessFlags::F_OK) {
+                Ok(()) => break,
+                Err(Errno::ENOENT) => missing.insert(first, path.clone()),
+                Err(errno) => return Err(Error::call(format!("access({path:?})"), errno)),
+            }
+            path.pop();
+        }
+    }
+    Ok(missing)
 }
 
 fn is_frozen_group(group: &Group, directory: &OwnedFd) -> Result<bool> {
@@ -306,19 +342,28 @@ fn children(directory: &OwnedFd) -> Result<Vec<String>> {
 }
 
 /// Removes the container's groups and those that it made below them, waiting until `deadline` for the last process to
-/// have left. A group that is not there is fine.
-pub fn remove(groups: &[Group], deadline: Instant) -> Result<()> {
+/// have left. A group that is not there is fine. Then the parents that were `made` for it, unless others use them by now.
+pub fn remove(groups: &[Group], made: &[PathBuf], deadline: Instant) -> Result<()> {
     for group in groups {
         let path = group.directory();
         remove_tree(&path, group.version, deadline).within(|| format!("remove cgroup {path:?}"))?;
     }
+    for path in made.iter().rev() {
+        match rmdir(path) {
+            Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => {}
+            Err(errno) => return Err(Error::call(format!("rmdir({path:?})"), errno)),
+        }
+    }
     Ok(())
 }
 
+fn rmdir(path: &Path) -> nix::Result<()> {
+    unlinkat(nix::fcntl::AT_FDCWD, path, UnlinkatFlags::RemoveDir)
+}
+
 fn remove_tree(path: &Path, version: Version, deadline: Instant) -> Result<()> {
-    let rmdir = || unlinkat(nix::fcntl::AT_FDCWD, path, UnlinkatFlags::RemoveDir);
     loop {
-        match rmdir() {
+        match rmdir(path) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
             Err(errno) => return Err(Error::call(format!("rmdir({path:?})"), errno)),

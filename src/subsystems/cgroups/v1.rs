@@ -44,8 +44,7 @@ impl List<'_> {
     }
 
     fn memory(&mut self, memory: &Memory) -> Result<()> {
-        let Memory { limit, reservation, swap, swappiness, disable_oom_killer, use_hierarchy, check_before_update: _ } =
-            *memory;
+        let Memory { limit, reservation, swap, kernel_tcp, swappiness, disable_oom_killer, use_hierarchy, .. } = *memory;
         // ORDER: memory+swap may not be below memory, and starts without a limit: so the smaller one first.
         if let Some(limit) = limit {
             self.write("memory", "memory.limit_in_bytes", limit, "linux.resources.memory.limit")?;
@@ -56,6 +55,10 @@ impl List<'_> {
         if let Some(reservation) = reservation {
             let property = "linux.resources.memory.reservation";
             self.write("memory", "memory.soft_limit_in_bytes", reservation, property)?;
+        }
+        if let Some(limit) = kernel_tcp {
+            let property = "linux.resources.memory.kernelTCP";
+            self.write("memory", "memory.kmem.tcp.limit_in_bytes", limit, property)?;
         }
         if let Some(swappiness) = swappiness {
             self.write("memory", "memory.swappiness", swappiness, "linux.resources.memory.swappiness")?;

@@ -43,8 +43,11 @@ impl List {
     }
 
     fn memory(&mut self, memory: &Memory) -> Result<()> {
-        let Memory { limit, reservation, swap, swappiness, disable_oom_killer, use_hierarchy: _, check_before_update: _ } =
-            *memory;
+        let Memory { limit, reservation, swap, kernel_tcp, swappiness, disable_oom_killer, .. } = *memory;
+        if kernel_tcp.is_some() {
+            // COMPAT(runc): engines still send it; v2 counts these buffers as memory.
+            log::warn!("linux.resources.memory.kernelTCP: ignored: cgroup v2 has no such limit");
+        }
         if swappiness.is_some() {
             return Err(no_v2_form("linux.resources.memory.swappiness"));
         }

@@ -142,6 +142,8 @@ pub struct Circumstances<'a> {
     pub bundle: &'a Path,
     /// `--no-pivot`.
     pub no_pivot: bool,
+    /// `linux.mountLabel`, when the machine has SELinux.
+    pub mount_label: Option<&'a str>,
     /// The machine's cgroups.
     pub layout: &'a CgroupLayout,
     /// The container's cgroups.
@@ -203,7 +205,7 @@ impl Step {
             return Err(Error::unsupported(property, "this version of corten does not make id-mapped mounts"));
         }
         let what = if options.remount {
-            What::Remount(filesystem(mount, &options, config))
+            What::Remount(filesystem(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
             let source = mount.source.as_deref().ok_or_else(|| {
                 Error::invalid(format!("{}.source", mount.property), "a bind mount needs one")
@@ -216,7 +218,7 @@ impl Step {
             let why = "is needed: the options have neither \"bind\" nor \"rbind\"";
             return Err(Error::invalid(format!("{}.type", mount.property), why));
         } else {
-            What::Filesystem(filesystem(mount, &options, config))
+            What::Filesystem(filesystem(mount, &options, circumstances))
         };
         Ok(Self {
             property: mount.property.clone(),
@@ -228,11 +230,11 @@ impl Step {
     }
 }
 
-fn filesystem(mount: &Mount, options: &Options, config: &Config) -> Filesystem {
+fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
     let mut parameters = options.data.clone();
     let relabels = matches!(mount.kind.as_str(), "tmpfs" | "mqueue" | "overlay" | "ramfs");
-    if let Some(label) = config.linux.mount_label.as_ref().filter(|_| relabels) {
-        parameters.push(("context".to_owned(), Some(label.clone())));
+    if let Some(label) = circumstances.mount_label.filter(|_| relabels) {
+        parameters.push(("context".to_owned(), Some(label.to_owned())));
     }
     let readonly = options.mount.set & attr::RDONLY != 0;
     let readonly_later = readonly && (mount.kind == "tmpfs" || mount.destination == Path::new("/dev"));
@@ -262,7 +264,7 @@ fn cgroup(mount: &Mount, options: &Options, config: &Config, circumstances: &Cir
     match circumstances.layout {
         CgroupLayout::V2(_) if own_namespace => {
             let kind = "cgroup2".to_owned();
-            What::Filesystem(Filesystem { kind, needs_cgroup: true, ..filesystem(mount, options, config) })
+            What::Filesystem(Filesystem { kind, needs_cgroup: true, ..filesystem(mount, options, circumstances) })
         }
         // KERNEL: a new mount of cgroup2 in the initial cgroup namespace waits for an RCU grace period, 4-17 ms; a copy
         // of the one that is there does not, and shows the same.

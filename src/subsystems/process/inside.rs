@@ -14,7 +14,7 @@ use super::{ProcessPlan, env};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir};
 use crate::fs::{c_path, c_string};
-use crate::subsystems::capabilities;
+use crate::subsystems::capabilities::{self, Surplus};
 use crate::subsystems::doors::{InRoot, Unprivileged};
 use crate::sys;
 
@@ -69,17 +69,20 @@ pub fn hand_over_stdio(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-/// Changes ids and capabilities.
-pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan) -> Result<Unprivileged> {
+/// Becomes the container's user. All that is kept beyond what it may have in the end is the right to load a filter.
+pub fn become_user(in_root: &InRoot, plan: &ProcessPlan) -> Result<Surplus> {
     if let Some(wanted) = &plan.capabilities {
-        capabilities::limit_bounding(&in_root, wanted.bounding)?;
-        prctl::set_keepcaps(true).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
+        capabilities::limit_bounding(in_root, wanted.bounding)?;
     }
+    prctl::set_keepcaps(true).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
     change_ids(plan).within(|| "process.user")?;
-    if let Some(wanted) = &plan.capabilities {
-        prctl::set_keepcaps(false).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
-        capabilities::set(&in_root, wanted)?;
-    }
+    prctl::set_keepcaps(false).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
+    capabilities::set(in_root, plan.capabilities.as_ref(), plan.user.uid == 0)
+}
+
+/// Gives the last right away.
+pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus) -> Result<Unprivileged> {
+    capabilities::finish(&in_root, surplus)?;
     if plan.no_new_privileges {
         prctl::set_no_new_privs().or_call(|| "prctl(PR_SET_NO_NEW_PRIVS)").within(|| "process.noNewPrivileges")?;
     }
@@ -100,7 +103,7 @@ fn change_ids(plan: &ProcessPlan) -> Result<()> {
 }
 
 /// CVE-2024-21626: after every change of who we are, the working directory must be below the root.
-pub fn verify_cwd(_: &Unprivileged, plan: &ProcessPlan) -> Result<()> {
+pub fn verify_cwd(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
     let entering = || -> Result<()> {
         chdir(&plan.cwd).or_call(|| format!("chdir({:?})", plan.cwd))?;
         match getcwd() {
@@ -124,7 +127,7 @@ pub struct Program {
 }
 
 /// Finds the file of `args[0]` like execvp(3) does, with the container's PATH, its files and its user.
-pub fn find_program(_: &Unprivileged, plan: &ProcessPlan, environment: &[String]) -> Result<Program> {
+pub fn find_program(_: &InRoot, plan: &ProcessPlan, environment: &[String]) -> Result<Program> {
     let strings = |list: &[String]| list.iter().map(|text| c_string(text)).collect::<Result<Vec<_>>>();
     let finding = || -> Result<CString> {
         let name = plan.args.first().map(String::as_str).unwrap_or_default();
