@@ -34,6 +34,8 @@ pub mod error;
 pub mod fs;
 pub mod host;
 pub mod inside;
+#[cfg(test)]
+mod layers;
 pub mod machine;
 pub mod plan;
 pub mod state;

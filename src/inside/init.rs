@@ -121,6 +121,7 @@ fn become_program(
     process::enter_cwd(&in_root, wanted)?;
     reset_inherited()?;
 
+    process::set_rlimits(&in_root, wanted)?;
     let surplus = process::become_user(&in_root, wanted)?;
     // Changing ids made us dumpable again, and in our pid namespace others can see us.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;

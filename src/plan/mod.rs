@@ -137,7 +137,7 @@ impl Plan {
         let in_user_namespace = namespaces.has(NamespaceKind::User) || machine.in_user_namespace()?;
         let (process, from_outside) = match &config.process {
             Some(process) => {
-                let (inside, outside) = process::plan(process);
+                let (inside, outside) = process::plan(process, namespaces.has(NamespaceKind::User));
                 (Some(with_listen_fds(inside, request)), outside)
             }
             None => (None, FromOutside::default()),

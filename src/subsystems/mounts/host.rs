@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag};
 use serde::{Deserialize, Serialize};
 
 use super::options::Change;
 use super::plan::{Bind, MountsPlan, Root, RootSwitch, What};
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::c_path;
 use crate::fs::rootdir::file_type;
 use crate::sys::fd::Luggage;
@@ -89,30 +90,29 @@ impl HostMount {
         if root.switch != RootSwitch::Chroot {
             return Ok(None);
         }
-        Ok(Some(Self { path: root.path.clone(), covered: mount_at(&root.path)? }))
+        let missing = || Error::call(format!("open({:?})", root.path), Errno::ENOENT);
+        let place = open_place(&root.path)?.ok_or_else(missing)?;
+        let covered = mount_id(&place).or_call(|| format!("statx({:?})", root.path))?;
+        Ok(Some(Self { path: root.path.clone(), covered }))
     }
 
     /// Takes it away with everything below it, if it is there.
     pub fn undo(&self) -> Result<()> {
-        let now = match mount_at(&self.path) {
-            Ok(now) => now,
-            // The bundle is gone, and with it the mount.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if now == self.covered {
+        // The bundle may be gone, and with it the mount.
+        let Some(place) = open_place(&self.path)? else { return Ok(()) };
+        if mount_id(&place).or_call(|| format!("statx({:?})", self.path))? == self.covered {
             return Ok(());
         }
-        nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW)
+        // The very mount that was looked at: the path may contain symlinks.
+        umount2(crate::sys::fd::proc_path(&place).as_str(), MntFlags::MNT_DETACH)
             .or_call(|| format!("umount2({:?}, DETACH)", self.path))
     }
 }
 
-fn mount_at(path: &Path) -> Result<u64> {
-    let call = || format!("open({path:?})");
-    let place = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
-        Err(Errno::ENOENT) => return Err(Error::call(call(), Errno::ENOENT).of_kind(Kind::NotFound)),
-        other => other.or_call(call)?,
-    };
-    mount_id(&place).or_call(|| format!("statx({path:?})"))
+fn open_place(path: &Path) -> Result<Option<OwnedFd>> {
+    match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(place) => Ok(Some(place)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::call(format!("open({path:?})"), errno)),
+    }
 }

@@ -10,7 +10,7 @@ use nix::sys::prctl;
 use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
 
-use super::{ProcessPlan, env};
+use super::{ProcessPlan, env, rlimits};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir};
 use crate::fs::{c_path, c_string};
@@ -124,6 +124,13 @@ pub struct Program {
     pub path: CString,
     pub arguments: Vec<CString>,
     pub environment: Vec<CString>,
+}
+
+/// Sets the limits that the process may set itself.
+///
+/// ORDER: behind everything that opens files, and before the ids change: raising a limit is root's right.
+pub fn set_rlimits(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    rlimits::set_all(0, &plan.rlimits)
 }
 
 /// Finds the file of `args[0]` like execvp(3) does, with the container's PATH, its files and its user.

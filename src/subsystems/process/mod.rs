@@ -3,6 +3,7 @@
 pub mod env;
 pub mod host;
 pub mod inside;
+pub mod rlimits;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub struct ProcessPlan {
     pub user: User,
     pub capabilities: Option<Capabilities>,
     pub no_new_privileges: bool,
+    pub rlimits: Vec<Rlimit>,
 }
 
 /// What the host does to the process from outside.
@@ -32,7 +34,14 @@ pub struct FromOutside {
 }
 
 /// Divides the chapter between the two sides.
-pub fn plan(process: &Process) -> (ProcessPlan, FromOutside) {
+///
+/// A process in a user namespace of its own may not raise its limits, so the host sets them; elsewhere the process does,
+/// while it is still root: from outside that would need CAP_SYS_RESOURCE as soon as it is another user.
+pub fn plan(process: &Process, own_user_namespace: bool) -> (ProcessPlan, FromOutside) {
+    let (by_host, by_itself) = match own_user_namespace {
+        true => (process.rlimits.clone(), Vec::new()),
+        false => (Vec::new(), process.rlimits.clone()),
+    };
     let inside = ProcessPlan {
         terminal: process.terminal,
         cwd: process.cwd.clone(),
@@ -41,6 +50,7 @@ pub fn plan(process: &Process) -> (ProcessPlan, FromOutside) {
         user: process.user.clone(),
         capabilities: process.capabilities,
         no_new_privileges: process.no_new_privileges,
+        rlimits: by_itself,
     };
-    (inside, FromOutside { rlimits: process.rlimits.clone(), oom_score_adj: process.oom_score_adj })
+    (inside, FromOutside { rlimits: by_host, oom_score_adj: process.oom_score_adj })
 }
