@@ -73,8 +73,8 @@ const MAX_MESSAGE: usize = 1 << 26;
 
 /// Both ends.
 pub fn pair() -> Result<(HostEnd, InsideEnd)> {
-    let (host, inside) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-        .or_call(|| "socketpair")?;
+    let (host, inside) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).or_call(|| "socketpair")?;
     Ok((HostEnd::new(host), InsideEnd::new(inside)))
 }
 

@@ -539,10 +539,7 @@ mod tests {
     #[test]
     fn kernel_memory_is_warned_about() {
         let config = accept(&resources(json!({"memory": {"kernel": 5}})));
-        assert_eq!(
-            config.warnings,
-            ["linux.resources.memory.kernel: ignored: the kernel has no such limit any more"]
-        );
+        assert_eq!(config.warnings, ["linux.resources.memory.kernel: ignored: the kernel has no such limit any more"]);
         assert_eq!(config.linux.resources, Resources::default());
     }
 

@@ -32,8 +32,7 @@ impl Procfs {
         use sys::mount::{Context, attr};
         let context = Context::open(c"proc").or_call(|| "fsopen(\"proc\")")?;
         context.create().or_call(|| "fsconfig(\"proc\", CREATE)")?;
-        let root =
-            context.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"proc\")")?;
+        let root = context.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"proc\")")?;
         Self::verify(root)
     }
 

@@ -123,8 +123,9 @@ fn make_directory(parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::ENOTDIR | Errno::ELOOP => Error::new(Kind::Failed, "a symlink that leads nowhere, or not a directory")
-            .within(format!("{path:?}")),
+        Errno::ENOTDIR | Errno::ELOOP => {
+            Error::new(Kind::Failed, "a symlink that leads nowhere, or not a directory").within(format!("{path:?}"))
+        }
         errno => refused(path, errno),
     })
 }

@@ -121,13 +121,14 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     claim.directory.write_record(&record)?;
 
     let mut hooks_ran = false;
-    let built = carry_out(runtime, &root, &mut plan, &claim, &mut record, console_socket.as_ref(), start_by, &mut hooks_ran)
-        .and_then(|built| {
-            if let Some(file) = &pid_file {
-                file.write(record.init.map_or(-1, |init| init.pid))?;
-            }
-            Ok(built)
-        });
+    let built =
+        carry_out(runtime, &root, &mut plan, &claim, &mut record, console_socket.as_ref(), start_by, &mut hooks_ran)
+            .and_then(|built| {
+                if let Some(file) = &pid_file {
+                    file.write(record.init.map_or(-1, |init| init.pid))?;
+                }
+                Ok(built)
+            });
     match built {
         Ok((init, channel, terminal)) => {
             let directory = root.open(&request.id)?;
@@ -224,7 +225,8 @@ fn absolute(bundle: &Path) -> Result<PathBuf> {
 fn read_config(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let reading = || -> Result<Vec<u8>> {
-        let file = open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))?;
+        let file =
+            open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))?;
         sys::fd::read_all(&file).or_call(|| format!("read({path:?})"))
     };
     Config::parse(&reading().within(|| "bundle")?).within(|| "config.json")
@@ -234,7 +236,9 @@ fn read_config(bundle: &Path) -> Result<Config> {
 fn check_rootfs(path: &Path) -> Result<()> {
     let refused = |errno| Err(Error::call(format!("{path:?}"), errno)).within(|| "root.path");
     match nix::sys::stat::stat(path) {
-        Ok(stat) if stat.st_mode & nix::sys::stat::SFlag::S_IFMT.bits() == nix::sys::stat::SFlag::S_IFDIR.bits() => Ok(()),
+        Ok(stat) if stat.st_mode & nix::sys::stat::SFlag::S_IFMT.bits() == nix::sys::stat::SFlag::S_IFDIR.bits() => {
+            Ok(())
+        }
         Ok(_) => refused(Errno::ENOTDIR),
         Err(errno) => refused(errno),
     }

@@ -35,7 +35,9 @@ impl Container {
         match sys::pidfd::send_signal(&init, signal) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Err(self.not_running()),
-            Err(errno) => return Err(Error::call(format!("pidfd_send_signal({signal})"), errno)).within(|| self.named()),
+            Err(errno) => {
+                return Err(Error::call(format!("pidfd_send_signal({signal})"), errno)).within(|| self.named());
+            }
         }
         if signal == libc::SIGKILL {
             // COMPAT(Docker): SIGKILL ends a paused container.

@@ -25,6 +25,14 @@ use crate::machine::Machine;
 use crate::state::StateRoot;
 use seal::Sealed;
 
+/// An id below the state root, and the container if it can be read.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Listed {
+    pub id: String,
+    pub container: Result<Container>,
+}
+
 /// A runtime: where its containers' state is, and what the machine can do. Cheap to make.
 #[derive(Debug)]
 pub struct Runtime {
@@ -65,7 +73,7 @@ impl Runtime {
     }
 
     /// All containers; `None`: there is no state root. One that cannot be read is an error in its place.
-    pub fn list(&self) -> Result<Option<Vec<(String, Result<Container>)>>> {
+    pub fn list(&self) -> Result<Option<Vec<Listed>>> {
         list::list(self)
     }
 

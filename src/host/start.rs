@@ -82,11 +82,7 @@ pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &Own
 }
 
 /// A FIFO that only the dead had open for writing shows no end of file to somebody who came before them; the process does.
-fn receive(
-    report: &HostEnd,
-    init: &OwnedFd,
-    deadline: Option<std::time::Instant>,
-) -> Result<Option<FromInside>> {
+fn receive(report: &HostEnd, init: &OwnedFd, deadline: Option<std::time::Instant>) -> Result<Option<FromInside>> {
     use nix::poll::PollFlags;
     use std::os::fd::AsFd;
     let fds = [(report.as_fd(), PollFlags::POLLIN), (init.as_fd(), PollFlags::POLLIN)];

@@ -149,9 +149,7 @@ fn reset_inherited() -> Result<()> {
 
 fn load_filter(plan: &InsidePlan, now: SeccompPoint) -> Result<()> {
     match &plan.seccomp {
-        Some((filter, point)) if *point == now => {
-            seccomp::inside::load(filter).within(|| "linux.seccomp").map(drop)
-        }
+        Some((filter, point)) if *point == now => seccomp::inside::load(filter).within(|| "linux.seccomp").map(drop),
         Some(_) | None => Ok(()),
     }
 }

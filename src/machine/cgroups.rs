@@ -93,10 +93,12 @@ impl<'a> CgroupMount<'a> {
         }
         let is_controller = |word: &&str| match kind {
             "cgroup2" => false,
-            _ => !matches!(
-                *word,
-                "rw" | "ro" | "xattr" | "clone_children" | "noprefix" | "nofavordynmods" | "favordynmods"
-            ) && !word.starts_with("release_agent="),
+            _ => {
+                !matches!(
+                    *word,
+                    "rw" | "ro" | "xattr" | "clone_children" | "noprefix" | "nofavordynmods" | "favordynmods"
+                ) && !word.starts_with("release_agent=")
+            }
         };
         let controllers = options.split(',').filter(is_controller).map(str::to_owned).collect();
         Some(Self { kind, root, mount_point, controllers })

@@ -94,13 +94,15 @@ impl StateRoot {
 
     /// The ids of all containers. What is not ours is not listed.
     pub fn ids(&self) -> Result<Vec<String>> {
-        let mut entries =
-            nix::dir::Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty()).or_call(|| "opendir").within(|| self.within())?;
+        let mut entries = nix::dir::Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty())
+            .or_call(|| "opendir")
+            .within(|| self.within())?;
         let mut ids = Vec::new();
         for entry in entries.iter() {
             let entry = entry.or_call(|| "readdir").within(|| self.within())?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_ours = || fstatat(&self.fd, format!("{name}/{RECORD}").as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
+            let is_ours =
+                || fstatat(&self.fd, format!("{name}/{RECORD}").as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
             if id::check(&name).is_ok() && is_ours() {
                 ids.push(name);
             }

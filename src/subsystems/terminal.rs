@@ -48,9 +48,9 @@ pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32) -> R
 fn open_ptmx(root: &RootDir) -> Result<OwnedFd> {
     const PATH: &str = "/dev/pts/ptmx";
     const DEVPTS_MAGIC: i64 = 0x1cd1;
-    let handle = root
-        .find_itself(Path::new(PATH))?
-        .ok_or_else(|| Error::call(format!("openat2({PATH:?})"), Errno::ENOENT).hint("a devpts must be mounted at /dev/pts"))?;
+    let handle = root.find_itself(Path::new(PATH))?.ok_or_else(|| {
+        Error::call(format!("openat2({PATH:?})"), Errno::ENOENT).hint("a devpts must be mounted at /dev/pts")
+    })?;
     let magic = fstatfs(&handle).or_call(|| format!("fstatfs({PATH:?})"))?.filesystem_type().0;
     let stat = fstat(&handle).or_call(|| format!("fstat({PATH:?})"))?;
     if magic != DEVPTS_MAGIC || stat.st_rdev != makedev(5, 2) || file_type(&handle)? != SFlag::S_IFCHR {

@@ -71,13 +71,11 @@ pub fn drop_from_bounding_set(capability: u32) -> nix::Result<()> {
 
 /// Empties the ambient set.
 pub fn clear_ambient() -> nix::Result<()> {
-    #[expect(clippy::cast_sign_loss, reason = "a small constant")]
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u32, 0).map(drop)
 }
 
 /// Adds to the ambient set; it must be permitted and inheritable.
 pub fn raise_ambient(capability: u32) -> nix::Result<()> {
-    #[expect(clippy::cast_sign_loss, reason = "a small constant")]
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u32, capability).map(drop)
 }
 

@@ -65,7 +65,6 @@ pub fn launch(launch: &Launch<'_>) -> nix::Result<Child> {
 ///
 /// Only for a process with one thread, which the intermediate process is: the copy goes on in ordinary code.
 pub fn copy_as_sibling(namespaces: u64) -> nix::Result<Option<Child>> {
-    #[expect(clippy::cast_sign_loss, reason = "flags of the C library are ints")]
     clone3(namespaces | libc::CLONE_PARENT as u64, None, 0)
 }
 

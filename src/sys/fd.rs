@@ -4,9 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, OpenHow, ResolveFlag, fcntl};
 use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
 
 /// Takes ownership of a descriptor that came as a number: from a raw call, or through execve.
 pub fn adopt(raw: RawFd) -> OwnedFd {

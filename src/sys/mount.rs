@@ -80,9 +80,7 @@ impl Context {
     pub fn mount(&self, attributes: u64) -> nix::Result<OwnedFd> {
         let attributes = u32::try_from(attributes).map_err(|_| Errno::EINVAL)?;
         // SAFETY: the call takes three integers.
-        super::answer_fd(unsafe {
-            libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)
-        })
+        super::answer_fd(unsafe { libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) })
     }
 
     /// What the kernel has to say about the last failure, such as "tmpfs: Unknown parameter 'x'".

@@ -9,11 +9,7 @@ pub fn peer(master: impl AsFd) -> nix::Result<OwnedFd> {
     // SAFETY: the argument is open flags, an integer.
     super::answer_fd(
         unsafe {
-            libc::ioctl(
-                master.as_fd().as_raw_fd(),
-                libc::TIOCGPTPEER,
-                libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC,
-            )
+            libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
         }
         .into(),
     )

@@ -148,8 +148,7 @@ fn block(rule: &DeviceRule) -> Vec<Instruction> {
     let access: i32 = access.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
     if access != ACCESS_ALL {
         // A permission holds when it covers all that is asked for, a prohibition when it hits any of it.
-        let (mask, code) =
-            if rule.allow { (ACCESS_ALL & !access, JUMP_IF_NOT_EQUAL) } else { (access, JUMP_IF_EQUAL) };
+        let (mask, code) = if rule.allow { (ACCESS_ALL & !access, JUMP_IF_NOT_EQUAL) } else { (access, JUMP_IF_EQUAL) };
         tests.push(copy(SCRATCH, ACCESS));
         tests.push(and(SCRATCH, mask));
         tests.push(instruction(code, SCRATCH, 0, 0, 0));

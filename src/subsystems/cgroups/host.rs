@@ -115,8 +115,8 @@ impl Cgroups {
         }
         let Some((group, leaf)) = self.opened.first() else { return Ok(()) };
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let root = open(&group.mount_point, flags, Mode::empty())
-            .or_call(|| format!("open({:?})", group.mount_point))?;
+        let root =
+            open(&group.mount_point, flags, Mode::empty()).or_call(|| format!("open({:?})", group.mount_point))?;
         let arrived = controllers(leaf)?;
         if controllers(&root)?.iter().all(|controller| arrived.contains(controller)) {
             return Ok(());
@@ -393,7 +393,9 @@ fn wait_until_empty(directory: &OwnedFd, version: Version, deadline: Instant) ->
                 if !String::from_utf8_lossy(&content).contains("populated 1") {
                     return Ok(Instant::now() < deadline);
                 }
-                if !sys::wait::until_ready(&events, PollFlags::POLLPRI, deadline).or_call(|| "poll(\"cgroup.events\")")? {
+                if !sys::wait::until_ready(&events, PollFlags::POLLPRI, deadline)
+                    .or_call(|| "poll(\"cgroup.events\")")?
+                {
                     return Ok(false);
                 }
                 nix::unistd::lseek(&events, 0, nix::unistd::Whence::SeekSet).or_call(|| "lseek(\"cgroup.events\")")?;

@@ -1,7 +1,7 @@
 //! Limits as files of the v1 controllers (Documentation/admin-guide/cgroup-v1).
 
-use super::plan::{Group, Write};
 use super::device_filter;
+use super::plan::{Group, Write};
 use crate::config::resources::{Cpu, DeviceRule, Memory, Resources};
 use crate::error::{Error, Result};
 
@@ -44,7 +44,8 @@ impl List<'_> {
     }
 
     fn memory(&mut self, memory: &Memory) -> Result<()> {
-        let Memory { limit, reservation, swap, kernel_tcp, swappiness, disable_oom_killer, use_hierarchy, .. } = *memory;
+        let Memory { limit, reservation, swap, kernel_tcp, swappiness, disable_oom_killer, use_hierarchy, .. } =
+            *memory;
         // ORDER: memory+swap may not be below memory, and starts without a limit: so the smaller one first.
         if let Some(limit) = limit {
             self.write("memory", "memory.limit_in_bytes", limit, "linux.resources.memory.limit")?;
@@ -144,10 +145,7 @@ mod tests {
     fn a_missing_controller_and_v2_files_are_errors_that_name_the_property() {
         let resources = Resources { pids_limit: Some(5), ..Resources::default() };
         let error = writes(&resources, None, &[]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "linux.resources.pids.limit: this machine has no cgroup controller \"pids\""
-        );
+        assert_eq!(error.to_string(), "linux.resources.pids.limit: this machine has no cgroup controller \"pids\"");
         let unified = [("memory.high".to_owned(), "1".to_owned())].into();
         let error = writes(&Resources { unified, ..Resources::default() }, None, &groups()).unwrap_err();
         assert!(error.to_string().starts_with("linux.resources.unified: invalid configuration"), "{error}");

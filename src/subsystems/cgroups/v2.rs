@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn every_file_that_would_be_written() {
         let memory = Memory { limit: Some(1 << 20), swap: Some(3 << 20), reservation: Some(5), ..Memory::default() };
-        let cpu = Cpu { shares: Some(1024), quota: Some(-1), burst: Some(7), cpus: Some("0-1".into()), ..Cpu::default() };
+        let cpu =
+            Cpu { shares: Some(1024), quota: Some(-1), burst: Some(7), cpus: Some("0-1".into()), ..Cpu::default() };
         let unified = [("io.max".to_owned(), "8:0 rbps=1\n8:16 rbps=2".to_owned())].into();
         let resources = Resources { memory, cpu, pids_limit: Some(0), unified, ..Resources::default() };
         assert_eq!(

@@ -87,8 +87,8 @@ fn check_existing(root: &RootDir, device: &Device) -> Result<()> {
 fn is_device(file: &OwnedFd, device: &Device) -> Result<bool> {
     let stat = fstat(file).or_call(|| "fstat")?;
     let is_type = file_type(file)? == type_bits(device.kind);
-    let is_number = device.kind == DeviceKind::Fifo
-        || stat.st_rdev == makedev(device.major.into(), device.minor.into());
+    let is_number =
+        device.kind == DeviceKind::Fifo || stat.st_rdev == makedev(device.major.into(), device.minor.into());
     Ok(is_type && is_number)
 }
 

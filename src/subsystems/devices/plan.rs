@@ -1,6 +1,6 @@
 //! Which nodes and links the container gets.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ impl DevicesPlan {
     /// Plans them. A configured device at the path of a default one takes its place.
     pub fn new(config: &Config, in_user_namespace: bool, dev_is_bound: bool) -> Self {
         let configured = &config.linux.devices;
-        let is_default = |path: &str| !configured.iter().any(|device| device.path == PathBuf::from(path));
+        let is_default = |path: &str| !configured.iter().any(|device| device.path == Path::new(path));
         let defaults = DEFAULT.iter().filter(|(path, ..)| is_default(path)).map(|(path, major, minor)| Device {
             property: format!("default device {path}"),
             path: path.into(),

@@ -20,9 +20,9 @@ use crate::sys::mount::{Attributes, Reach, clone_tree_at, mount_id, set_attribut
 /// Opens the root and all sources, and packs them for the child.
 pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> {
     open_root(&mut plan.root, luggage)?;
-    let before = plan.root.before;
     for step in &mut plan.steps {
         let within = || format!("{} {:?}", step.property, step.destination);
+        let before = propagation_of_copy(&plan.root, &step.propagation);
         match &mut step.what {
             What::Bind(bind) => {
                 let copy = open_bind(bind, before).within(within)?;
@@ -43,7 +43,7 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
 
 fn open_root(root: &mut Root, luggage: &mut Luggage) -> Result<()> {
     let within = || format!("root.path: open {:?}", root.path);
-    let copy = copy_of(&root.path, Reach::Tree, root.before, Change::default()).within(within)?;
+    let copy = copy_of(&root.path, Reach::Tree, Some(root.before), Change::default()).within(within)?;
     if file_type(&copy)? != SFlag::S_IFDIR {
         return Err(Error::call(format!("open_tree({:?})", root.path), Errno::ENOTDIR)).within(within);
     }
@@ -51,7 +51,22 @@ fn open_root(root: &mut Root, luggage: &mut Luggage) -> Result<()> {
     Ok(())
 }
 
-fn open_bind(bind: &Bind, before: u64) -> Result<OwnedFd> {
+/// What a copy of the host's mounts becomes, so that nothing mounted in the container appears on the host: `None` leaves it
+/// a peer of the original, which only happens when the root is shared and the volume is to be, too ("Bidirectional" of
+/// Kubernetes).
+fn propagation_of_copy(root: &Root, asked: &[(u64, Reach)]) -> Option<u64> {
+    let stays_peer =
+        root.after == Some(libc::MS_SHARED) && asked.last().is_some_and(|(kind, _)| *kind == libc::MS_SHARED);
+    // A volume that is to receive from the host must not be cut off first because the root is.
+    let receives = asked.last().is_some_and(|(kind, _)| *kind == libc::MS_SLAVE);
+    match (stays_peer, receives) {
+        (true, _) => None,
+        (false, true) => Some(libc::MS_SLAVE),
+        (false, false) => Some(root.before),
+    }
+}
+
+fn open_bind(bind: &Bind, before: Option<u64>) -> Result<OwnedFd> {
     copy_of(&bind.source, bind.reach, before, bind.attributes).within(|| "open source")
 }
 
@@ -59,7 +74,7 @@ fn open_bind(bind: &Bind, before: u64) -> Result<OwnedFd> {
 ///
 /// ORDER: without the change of propagation the copy would be a peer of the host's mount, and what the container mounts
 /// below it would appear on the host.
-fn copy_of(path: &Path, reach: Reach, propagation: u64, change: Change) -> Result<OwnedFd> {
+fn copy_of(path: &Path, reach: Reach, propagation: Option<u64>, change: Change) -> Result<OwnedFd> {
     let copy = clone_tree_at(&c_path(path)?, reach).or_call(|| {
         let recursive = if reach == Reach::Tree { "|RECURSIVE" } else { "" };
         format!("open_tree({path:?}, CLONE{recursive})")
@@ -67,7 +82,9 @@ fn copy_of(path: &Path, reach: Reach, propagation: u64, change: Change) -> Resul
     let set = |reach, attributes: &Attributes| {
         set_attributes(&copy, reach, attributes).or_call(|| format!("mount_setattr({path:?})"))
     };
-    set(Reach::Tree, &Attributes { propagation, ..Attributes::default() })?;
+    if let Some(propagation) = propagation {
+        set(Reach::Tree, &Attributes { propagation, ..Attributes::default() })?;
+    }
     if !change.is_empty() {
         // The attributes of a bind mount are those of its top, as mount(8) has it; the recursive options are for the rest.
         set(Reach::Mount, &Attributes { set: change.set, clear: change.clear, ..Attributes::default() })?;

@@ -197,8 +197,7 @@ fn remount(rootfs: &Rootfs, step: &Step, filesystem: &Filesystem) -> Result<Owne
     // What is not asked for is taken away: a remount says how the mount is to be, mount(2).
     change.clear |= (attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC) & !change.set;
     let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
-    set_attributes(&target, Reach::Mount, &attributes)
-        .or_call(|| format!("mount_setattr({:?})", step.destination))?;
+    set_attributes(&target, Reach::Mount, &attributes).or_call(|| format!("mount_setattr({:?})", step.destination))?;
     Ok(target)
 }
 
@@ -229,7 +228,10 @@ fn attach_cgroup_v1(rootfs: &mut Rootfs, step: &Step, cgroup: &CgroupV1) -> Resu
                 parameters.insert(0, ("none".to_owned(), None));
             }
             let (kind, source) = ("cgroup".to_owned(), "cgroup".to_owned());
-            make(&Filesystem { kind, source, parameters, attributes: cgroup.attributes, ..Filesystem::default() }, None)?
+            make(
+                &Filesystem { kind, source, parameters, attributes: cgroup.attributes, ..Filesystem::default() },
+                None,
+            )?
         } else {
             taken(hierarchy.copy)?
         };
@@ -254,8 +256,7 @@ fn ordinary_directory(root: &RootDir, path: &Path) -> Result<OwnedFd> {
     if file_type(&target)? != SFlag::S_IFDIR {
         return Err(refused());
     }
-    let resolve =
-        ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_SYMLINKS;
     match crate::sys::fd::openat2(root, &c_path(path)?, OFlag::O_PATH, Mode::empty(), resolve) {
         Ok(plain) => Ok(plain),
         Err(Errno::ELOOP) => Err(refused()),

@@ -61,9 +61,7 @@ impl Covers {
             context.set_string(key, value).or_call(|| format!("fsconfig(\"tmpfs\", {key:?})"))?;
         }
         context.create().or_call(|| "fsconfig(\"tmpfs\", CREATE)")?;
-        context
-            .mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
-            .or_call(|| "fsmount(\"tmpfs\")")
+        context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"tmpfs\")")
     }
 
     fn file(&mut self, root: &RootDir) -> Result<OwnedFd> {

@@ -207,9 +207,10 @@ impl Step {
         let what = if options.remount {
             What::Remount(filesystem(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
-            let source = mount.source.as_deref().ok_or_else(|| {
-                Error::invalid(format!("{}.source", mount.property), "a bind mount needs one")
-            })?;
+            let source = mount
+                .source
+                .as_deref()
+                .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
             let source = circumstances.bundle.join(source);
             What::Bind(Bind { source, reach, attributes: options.mount, copy: None, directory: false })
         } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {

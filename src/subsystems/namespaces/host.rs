@@ -78,10 +78,7 @@ fn map_text(mappings: &[IdMapping]) -> String {
 }
 
 /// Writes the clock offsets of a process that made a new time namespace (time_namespaces(7), since 5.6).
-pub fn write_time_offsets<'a>(
-    pid: i32,
-    offsets: impl IntoIterator<Item = (&'a String, &'a TimeOffset)>,
-) -> Result<()> {
+pub fn write_time_offsets<'a>(pid: i32, offsets: impl IntoIterator<Item = (&'a String, &'a TimeOffset)>) -> Result<()> {
     let line = |(clock, offset): (&String, &TimeOffset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs);
     let text: String = offsets.into_iter().map(line).collect();
     if text.is_empty() {
