@@ -1,7 +1,5 @@
 //! Signals: names and numbers, and giving a new program the dispositions it expects.
 
-use nix::errno::Errno;
-
 /// Names without `SIG`, and numbers, of the architecture that this is built for.
 pub const SIGNALS: [(&str, i32); 33] = [
     ("HUP", libc::SIGHUP),
@@ -69,15 +67,14 @@ pub fn parse(text: &str) -> Option<i32> {
 /// COMPAT(containerd, conmon): Go programs and conmon ignore SIGPIPE, Rust's own start-up does too, and ignored signals
 /// stay ignored through execve; a container that cannot be ended by SIGPIPE never stops `yes | head`.
 pub fn reset_all() -> nix::Result<()> {
-    // SAFETY: an all-zero sigaction is SIG_DFL without flags and with an empty mask.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..=MAX {
-        // SAFETY: the structure outlives the call; the old action is not asked for.
-        let result = unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
-        // SIGKILL, SIGSTOP and the two that the C library keeps for itself cannot be set, nor were they ever changed.
-        if result == -1 && Errno::last() != Errno::EINVAL {
-            return Err(Errno::last());
-        }
+    // The kernel's structure, not the C library's, which keeps two signals for itself. All zero is SIG_DFL, no flags and an
+    // empty mask on every architecture.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_SIZE: usize = size_of::<u64>();
+    for signal in (1..=MAX).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the structure is as large as the kernel's largest and outlives the call; the old action is not asked for.
+        super::answer(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, MASK_SIZE) })?;
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }

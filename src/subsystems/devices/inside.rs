@@ -29,24 +29,32 @@ pub fn make_all(_: &Inside, root: &RootDir, plan: &DevicesPlan) -> Result<()> {
 }
 
 fn make_nodes(root: &RootDir, plan: &DevicesPlan) -> Result<()> {
+    // Most are in one directory: it is resolved once.
+    let mut last: Option<(&Path, OwnedFd)> = None;
     for device in &plan.nodes {
         if !plan.in_dev && device.path.starts_with("/dev") {
             continue;
         }
-        make_node(root, device, plan.route).within(|| format!("{} {:?}", device.property, device.path))?;
+        let within = || format!("{} {:?}", device.property, device.path);
+        let directory = device.path.parent().unwrap_or(Path::new("/"));
+        let parent = match last.take() {
+            Some((path, parent)) if path == directory => parent,
+            _ => root.make_directories(directory).within(within)?,
+        };
+        make_node(root, &parent, device, plan.route).within(within)?;
+        last = Some((directory, parent));
     }
     Ok(())
 }
 
-fn make_node(root: &RootDir, device: &Device, route: Route) -> Result<()> {
-    let parent = root.make_directories(device.path.parent().unwrap_or(Path::new("/")))?;
+fn make_node(root: &RootDir, parent: &OwnedFd, device: &Device, route: Route) -> Result<()> {
     let name = device.path.file_name().ok_or_else(|| Error::call("mknodat", Errno::EINVAL))?;
     if route == Route::Bind && device.kind != DeviceKind::Fifo {
         return bind_node(root, device);
     }
     let number = makedev(device.major.into(), device.minor.into());
-    match mknodat(&parent, name, type_bits(device.kind), Mode::from_bits_truncate(device.mode), number) {
-        Ok(()) => set_owner(&parent, name, device),
+    match mknodat(parent, name, type_bits(device.kind), Mode::from_bits_truncate(device.mode), number) {
+        Ok(()) => set_owner(parent, name, device),
         Err(Errno::EEXIST) => check_existing(root, device),
         Err(Errno::EPERM) if device.kind != DeviceKind::Fifo => {
             log::debug!("{:?} is bound instead of made: mknod is not permitted here", device.path);
@@ -107,7 +115,8 @@ fn bind_node(root: &RootDir, device: &Device) -> Result<()> {
 fn make_links(root: &RootDir) -> Result<()> {
     let dev = root.make_directories(Path::new("/dev"))?;
     for (name, target) in LINKS {
-        if root.find_itself(Path::new(target))?.is_none() && !target.starts_with("/proc/self/fd") {
+        // Those below self are there wherever /proc is, and looking would be looking at ourselves.
+        if !target.starts_with("/proc/self/") && root.find_itself(Path::new(target))?.is_none() {
             continue;
         }
         make_link(&dev, name, target)?;
