@@ -9,13 +9,13 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag};
 use serde::{Deserialize, Serialize};
 
+use super::copies::{copy_of, propagation_of_copy};
 use super::options::Change;
-use super::plan::{Bind, MountsPlan, Root, RootSwitch, What};
+use super::plan::{MountsPlan, Root, RootSwitch, What};
 use crate::error::{Error, OrCall, Result, Within};
-use crate::fs::c_path;
 use crate::fs::rootdir::file_type;
 use crate::sys::fd::Luggage;
-use crate::sys::mount::{Attributes, Reach, clone_tree_at, mount_id, set_attributes};
+use crate::sys::mount::{Reach, mount_id};
 
 /// Opens the root and all sources, and packs them for the child.
 pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> {
@@ -25,7 +25,9 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
         let before = propagation_of_copy(&plan.root, &step.propagation);
         match &mut step.what {
             What::Bind(bind) => {
-                let copy = open_bind(bind, before).within(within)?;
+                let copy = copy_of(&bind.source, bind.reach, before, bind.attributes)
+                    .within(|| "open source")
+                    .within(within)?;
                 bind.directory = file_type(&copy).within(within)? == SFlag::S_IFDIR;
                 bind.copy = Some(luggage.pack(copy));
             }
@@ -49,47 +51,6 @@ fn open_root(root: &mut Root, luggage: &mut Luggage) -> Result<()> {
     }
     root.tree = Some(luggage.pack(copy));
     Ok(())
-}
-
-/// What a copy of the host's mounts becomes, so that nothing mounted in the container appears on the host: `None` leaves it
-/// a peer of the original, which only happens when the root is shared and the volume is to be, too ("Bidirectional" of
-/// Kubernetes).
-fn propagation_of_copy(root: &Root, asked: &[(u64, Reach)]) -> Option<u64> {
-    let stays_peer =
-        root.after == Some(libc::MS_SHARED) && asked.last().is_some_and(|(kind, _)| *kind == libc::MS_SHARED);
-    // A volume that is to receive from the host must not be cut off first because the root is.
-    let receives = asked.last().is_some_and(|(kind, _)| *kind == libc::MS_SLAVE);
-    match (stays_peer, receives) {
-        (true, _) => None,
-        (false, true) => Some(libc::MS_SLAVE),
-        (false, false) => Some(root.before),
-    }
-}
-
-fn open_bind(bind: &Bind, before: Option<u64>) -> Result<OwnedFd> {
-    copy_of(&bind.source, bind.reach, before, bind.attributes).within(|| "open source")
-}
-
-/// A copy of what is mounted at `path`, with propagation and attributes set.
-///
-/// ORDER: without the change of propagation the copy would be a peer of the host's mount, and what the container mounts
-/// below it would appear on the host.
-fn copy_of(path: &Path, reach: Reach, propagation: Option<u64>, change: Change) -> Result<OwnedFd> {
-    let copy = clone_tree_at(&c_path(path)?, reach).or_call(|| {
-        let recursive = if reach == Reach::Tree { "|RECURSIVE" } else { "" };
-        format!("open_tree({path:?}, CLONE{recursive})")
-    })?;
-    let set = |reach, attributes: &Attributes| {
-        set_attributes(&copy, reach, attributes).or_call(|| format!("mount_setattr({path:?})"))
-    };
-    if let Some(propagation) = propagation {
-        set(Reach::Tree, &Attributes { propagation, ..Attributes::default() })?;
-    }
-    if !change.is_empty() {
-        // The attributes of a bind mount are those of its top, as mount(8) has it; the recursive options are for the rest.
-        set(Reach::Mount, &Attributes { set: change.set, clear: change.clear, ..Attributes::default() })?;
-    }
-    Ok(copy)
 }
 
 /// A mount that a container without a mount namespace of its own has in ours: recorded, and undone at delete.

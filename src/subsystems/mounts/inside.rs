@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
+use super::copies::{copy_of, propagation_of_copy};
 use super::copy_up;
 use super::plan::{Bind, CgroupV1, Filesystem, MountsPlan, Root, RootSwitch, Step, What};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
@@ -60,7 +61,7 @@ pub fn attach_all(
                     }
                     attach_filesystem(rootfs, step, filesystem)?
                 }
-                What::Bind(bind) => attach_bind(rootfs, step, bind)?,
+                What::Bind(bind) => attach_bind(rootfs, &plan.root, step, bind)?,
                 What::Remount(filesystem) => remount(rootfs, step, filesystem)?,
                 What::CgroupV1(cgroup) => {
                     if cgroup.own_namespace {
@@ -172,13 +173,22 @@ fn complain(context: &Context, call: String, errno: Errno) -> Error {
     }
 }
 
-fn attach_bind(rootfs: &Rootfs, step: &Step, bind: &Bind) -> Result<OwnedFd> {
-    let copy = taken(bind.copy)?;
+fn attach_bind(rootfs: &Rootfs, root: &Root, step: &Step, bind: &Bind) -> Result<OwnedFd> {
+    let mut copy = taken(bind.copy)?;
     let missing = if bind.directory { Missing::Directory } else { Missing::File };
     let target = rootfs.dir.find_or_make(&step.destination, missing)?;
     let shows_proc = is_procfs(&copy)?;
     check_cover(&rootfs.dir, &target, step, shows_proc)?;
-    attach(&copy, &target).map_err(|errno| {
+    let mut attached = attach(&copy, &target);
+    if attached == Err(Errno::ELOOP) {
+        // KERNEL: a tree with a mount namespace pinned in it (snapd, `ip netns` for mounts) cannot be attached in a newer
+        // namespace. Our own copy of the host's mounts was made without such pins, so the source is opened again in it.
+        log::debug!("{}: a mount namespace is pinned below {:?}: opened again inside", step.property, bind.source);
+        let propagation = propagation_of_copy(root, &step.propagation);
+        copy = copy_of(&bind.source, bind.reach, propagation, bind.attributes)?;
+        attached = attach(&copy, &target);
+    }
+    attached.map_err(|errno| {
         let error = Error::call(format!("move_mount({:?}, {:?})", bind.source, step.destination), errno);
         match errno {
             Errno::ENOTDIR => error.hint("a directory can only be mounted on a directory, a file on a file"),

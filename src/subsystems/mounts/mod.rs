@@ -9,6 +9,7 @@
 //! A source is opened once, by the host, while host paths mean what the configuration means; a target is resolved once,
 //! below the root, by the kernel; and `move_mount` joins the two descriptors. No path is used twice.
 
+pub mod copies;
 pub mod copy_up;
 pub mod host;
 pub mod inside;
