@@ -69,7 +69,7 @@ impl Conversation<'_> {
                     self.channel.go()?;
                 }
                 Some((FromInside::Terminal { name }, Some(master))) => match self.console_socket {
-                    Some(socket) => send_terminal(socket, &name, &master)?,
+                    Some(socket) => send_descriptor(socket, &name, &master).within(|| "console socket")?,
                     None => terminal = Some(master),
                 },
                 Some((FromInside::Ready, _)) => return Ok(terminal),
@@ -122,7 +122,7 @@ impl Conversation<'_> {
     }
 }
 
-/// Connects to the socket that waits for a terminal, before anything is made: nobody there is an error of its own.
+/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
 pub fn connect_to(path: &Path) -> Result<OwnedFd> {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
@@ -131,13 +131,12 @@ pub fn connect_to(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// COMPAT(go-runc, conmon): one message with one descriptor, and the terminal's name as its payload.
-fn send_terminal(socket: &OwnedFd, name: &str, master: &OwnedFd) -> Result<()> {
-    let fds = [master.as_raw_fd()];
+/// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
+pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    let fds = [descriptor.as_raw_fd()];
     let payload = [std::io::IoSlice::new(name.as_bytes())];
     let rights = [ControlMessage::ScmRights(&fds)];
     sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .or_call(|| "sendmsg(terminal)")
-        .within(|| "console socket")
+        .or_call(|| format!("sendmsg({name:?})"))
         .map(drop)
 }

@@ -41,6 +41,13 @@ impl Container {
         &self.record.id
     }
 
+    /// The user who created it: the owner of its state directory.
+    pub fn owner(&self) -> Result<u32> {
+        let stat =
+            nix::sys::stat::fstat(&self.directory).or_call(|| "fstat(state directory)").within(|| self.named())?;
+        Ok(stat.st_uid)
+    }
+
     /// What it is doing now.
     pub fn status(&self) -> Result<Status> {
         status::derive(&self.record, &self.directory)

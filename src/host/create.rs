@@ -13,7 +13,7 @@ use super::container::Container;
 use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
 use crate::plan::{Plan, Request, StartRoute};
 use crate::state::dir::{Claim, REPORT, START_PENDING};
@@ -34,6 +34,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// Gets the terminal's master, when `process.terminal` is set.
     pub console_socket: Option<PathBuf>,
+    /// Gets a pidfd of the first process.
+    pub pidfd_socket: Option<PathBuf>,
     /// Written when the container is complete.
     pub pid_file: Option<PathBuf>,
     /// chroot and a moved root instead of pivot_root.
@@ -42,6 +44,8 @@ pub struct CreateRequest {
     pub preserved_fds: u32,
     /// Of those, how many are listening sockets (sd_listen_fds(3)).
     pub listen_fds: Option<u32>,
+    /// Nobody stays to relay the terminal, so a console socket must get it. `create` always means that.
+    pub detach: bool,
 }
 
 /// A container that was started by this process, which is the parent of its first one.
@@ -93,6 +97,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let bundle = absolute(&request.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    check_terminal(&config, request, start_by)?;
     check_descriptors(request.preserved_fds)?;
     let mut plan = Plan::new(
         &config,
@@ -112,6 +117,8 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         .as_deref()
         .map(|path| attend::connect_to(path).within(|| "console socket"))
         .transpose()?;
+    let pidfd_socket =
+        request.pidfd_socket.as_deref().map(|path| attend::connect_to(path).within(|| "pidfd socket")).transpose()?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let claim = root.claim(&request.id)?;
@@ -126,6 +133,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             .and_then(|built| {
                 if let Some(file) = &pid_file {
                     file.write(record.init.map_or(-1, |init| init.pid))?;
+                }
+                if let Some(socket) = &pidfd_socket {
+                    // COMPAT(runc): a first process is "standard".
+                    attend::send_descriptor(socket, "standard", &built.0).within(|| "pidfd socket")?;
                 }
                 Ok(built)
             });
@@ -241,6 +252,17 @@ fn check_rootfs(path: &Path) -> Result<()> {
         }
         Ok(_) => refused(Errno::ENOTDIR),
         Err(errno) => refused(errno),
+    }
+}
+
+/// COMPAT(runc): a terminal needs somebody who has its other end, and a console socket needs a terminal.
+fn check_terminal(config: &Config, request: &CreateRequest, start_by: StartBy) -> Result<()> {
+    let detach = request.detach || start_by == StartBy::AnotherProcess;
+    let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
+    match (detach && terminal, request.console_socket.is_some()) {
+        (true, false) => Err(Error::new(Kind::InvalidConfig, phrases::TERMINAL_NEEDS_SOCKET)),
+        (false, true) => Err(Error::new(Kind::InvalidConfig, phrases::SOCKET_NEEDS_TERMINAL)),
+        (true, true) | (false, false) => Ok(()),
     }
 }
 

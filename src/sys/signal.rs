@@ -62,19 +62,25 @@ pub fn parse(text: &str) -> Option<i32> {
     (RTMIN..=MAX).contains(&number).then_some(number)
 }
 
+/// Gives one signal its default disposition.
+pub fn restore_default(signal: i32) -> nix::Result<()> {
+    // The kernel's structure, not the C library's, which keeps two signals for itself. All zero is SIG_DFL, no flags and an
+    // empty mask on every architecture.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_SIZE: usize = size_of::<u64>();
+    let old = std::ptr::null_mut::<u64>();
+    // SAFETY: the structure is as large as the kernel's largest and outlives the call; the old action is not asked for.
+    super::answer(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, MASK_SIZE) })?;
+    Ok(())
+}
+
 /// Gives every signal its default disposition and blocks none.
 ///
 /// COMPAT(containerd, conmon): Go programs and conmon ignore SIGPIPE, Rust's own start-up does too, and ignored signals
 /// stay ignored through execve; a container that cannot be ended by SIGPIPE never stops `yes | head`.
 pub fn reset_all() -> nix::Result<()> {
-    // The kernel's structure, not the C library's, which keeps two signals for itself. All zero is SIG_DFL, no flags and an
-    // empty mask on every architecture.
-    const DEFAULT: [u64; 4] = [0; 4];
-    const MASK_SIZE: usize = size_of::<u64>();
     for signal in (1..=MAX).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
-        let old = std::ptr::null_mut::<u64>();
-        // SAFETY: the structure is as large as the kernel's largest and outlives the call; the old action is not asked for.
-        super::answer(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, MASK_SIZE) })?;
+        restore_default(signal)?;
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
