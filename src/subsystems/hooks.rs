@@ -117,6 +117,7 @@ fn command(hook: &Hook, surroundings: Surroundings<'_>) -> Command {
     if let Some(directory) = surroundings.directory {
         command.current_dir(directory);
     }
+    sys::signal::reset_in(&mut command);
     command
 }
 

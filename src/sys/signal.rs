@@ -85,6 +85,13 @@ pub fn reset_all() -> nix::Result<()> {
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
+/// The same in a process that a `Command` is about to make: it would inherit what the calling thread blocks and ignores.
+pub fn reset_in(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: raw system calls on constants only, which is what may happen between fork and execve.
+    unsafe { command.pre_exec(|| reset_all().map_err(std::io::Error::from)) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;

@@ -1,0 +1,221 @@
+//! The place in which one test plays: a temporary directory, an id, a cgroup path and a state root of its own, and the
+//! comparison of the machine before and after.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::cgroup;
+use super::mountinfo::Mountinfo;
+use super::peer::{Peer, peer, program};
+use super::run::{Output, Run};
+use super::wait::try_until;
+
+/// Part of the path of everything that tests make, so that what is left can be told from what was there.
+const MARK: &str = "corten-it-";
+
+/// All cgroups of this run are below it.
+static CGROUP_PARENT: LazyLock<String> = LazyLock::new(|| format!("/corten-test-{}", std::process::id()));
+
+/// How many sandboxes there are: the last one removes the common cgroup, because libtest has no hook at its end.
+static ALIVE: Mutex<u32> = Mutex::new(0);
+
+/// The mounts of this process that have nothing to do with tests.
+static MOUNTS_BEFORE: LazyLock<BTreeSet<String>> = LazyLock::new(mounts_of_others);
+
+/// Removes what the test left and fails it if the runtime left anything.
+pub struct Sandbox {
+    temp: TempDir,
+    pub id: String,
+    /// The default `linux.cgroupsPath`.
+    pub cgroup: String,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        LazyLock::force(&MOUNTS_BEFORE);
+        *alive() += 1;
+        // Init is orphaned by `create`; as containerd's shim and conmon do, we take it and read its exit status.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let temp = tempfile::Builder::new().prefix(MARK).tempdir().unwrap();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("corten-test-{}-{number}", std::process::id());
+        Self { temp, cgroup: format!("{}/{id}", *CGROUP_PARENT), id }
+    }
+
+    /// A name in the temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// The directory with config.json.
+    pub fn bundle(&self) -> PathBuf {
+        self.path("bundle")
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.bundle().join("rootfs")
+    }
+
+    /// `--root`.
+    pub fn state_root(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// `corten --root STATE COMMAND`.
+    pub fn runtime(&self, command: &str) -> Run {
+        Run::new(program()).arg("--root").arg(self.state_root()).arg(command)
+    }
+
+    /// `corten --root STATE COMMAND ID`, run to its end.
+    pub fn call(&self, command: &str) -> Output {
+        self.runtime(command).arg(&self.id).output()
+    }
+
+    /// What is found in the command line or the mounts of every process of this sandbox and of no other. Processes are
+    /// killed by it, so it must not be anything that a test can choose.
+    fn mark(&self) -> String {
+        let mark = self.temp.path().to_str().unwrap().to_owned();
+        assert!(mark.contains(MARK) && !mark.ends_with(MARK));
+        mark
+    }
+
+    /// The last sandbox takes the common cgroup along.
+    fn end_lease(&self) {
+        let mut alive = alive();
+        *alive -= 1;
+        if *alive == 0 {
+            for directory in cgroup::directories(&CGROUP_PARENT) {
+                // Not there, or in use because a test failed: neither is worth a second failure.
+                let _ = fs::remove_dir(directory);
+            }
+        }
+    }
+
+    /// What is still there of this sandbox's containers, in words.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mark = &*self.mark();
+        let mut found = entries_of(&self.state_root());
+        found.extend(mounts().into_iter().filter(|line| line.contains(mark)));
+        if peer() == Peer::Crun {
+            // It leaves the cgroup behind when `create` fails.
+            cgroup::directories(&self.cgroup).iter().for_each(|it| drop(fs::remove_dir(it)));
+        }
+        found.extend(cgroup::directories(&self.cgroup).iter().filter(|it| it.exists()).map(|it| format!("{it:?}")));
+        found.extend(processes_of(&self.mark()));
+        found
+    }
+
+    /// Fails the test if a container left anything: checked after failures, and always at the end.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let left = self.leftovers();
+        assert!(left.is_empty(), "left behind: {left:#?}");
+        assert_no_foreign_mounts();
+    }
+
+    /// Ends and removes by hand what a runtime that has failed its test left on the machine.
+    fn sweep(&self) {
+        let mark = &*self.mark();
+        for pid in pids_of(&self.mark()) {
+            let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
+        }
+        for line in Mountinfo::of_self().lines.iter().rev().filter(|line| line.target.contains(mark)) {
+            let _ = unmount(&line.target, UnmountFlags::DETACH);
+        }
+        let gone = || {
+            self.leftovers().is_empty().then_some(()).or_else(|| {
+                cgroup::directories(&self.cgroup).iter().for_each(|it| cgroup::remove_all(it));
+                let _ = fs::remove_dir_all(self.state_root());
+                None
+            })
+        };
+        try_until(gone);
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let test_failed = std::thread::panicking();
+        let deleted: Vec<_> = entries_of(&self.state_root())
+            .iter()
+            .map(|id| self.runtime("delete").args(["--force", id]).output())
+            .collect();
+        let left = self.leftovers();
+        if !left.is_empty() {
+            self.sweep();
+        }
+        self.end_lease();
+        if !test_failed {
+            deleted.into_iter().for_each(|output| drop(output.ok()));
+            assert!(left.is_empty(), "left behind: {left:#?}");
+            assert_no_foreign_mounts();
+        }
+    }
+}
+
+fn alive() -> std::sync::MutexGuard<'static, u32> {
+    ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn entries_of(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn mounts() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().map(str::to_owned).collect()
+}
+
+fn mounts_of_others() -> BTreeSet<String> {
+    mounts().into_iter().filter(|line| !line.contains(MARK)).collect()
+}
+
+#[track_caller]
+fn assert_no_foreign_mounts() {
+    if peer() == Peer::Crun {
+        // It mounts its own binary in the host's namespace for a moment, which other threads see.
+        return;
+    }
+    let (before, now) = (&*MOUNTS_BEFORE, mounts_of_others());
+    assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
+}
+
+/// Our descendants whose command line or mounts show `mark`. As subreaper we inherit whatever a runtime leaves behind, so
+/// nobody else's processes are ever looked at, or killed. Helpers of the tests are not meant.
+fn pids_of(mark: &str) -> Vec<String> {
+    let of_test = |pid: &String| {
+        let shown = proc_file(pid, "cmdline") + &proc_file(pid, "mountinfo");
+        shown.contains(mark) && !proc_file(pid, "environ").contains(super::holder::MARK)
+    };
+    descendants(&std::process::id().to_string()).into_iter().filter(of_test).collect()
+}
+
+fn descendants(pid: &str) -> Vec<String> {
+    let threads = entries_of(&Path::new("/proc").join(pid).join("task"));
+    let children = threads.iter().map(|thread| proc_file(pid, &format!("task/{thread}/children")));
+    let children: Vec<_> =
+        children.flat_map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let below = children.iter().flat_map(|child| descendants(child));
+    below.chain(children.iter().cloned()).collect()
+}
+
+/// The same in words.
+fn processes_of(mark: &str) -> Vec<String> {
+    let words = |pid: &String| format!("process {pid} {:?} {}", proc_file(pid, "cmdline"), proc_file(pid, "stat"));
+    pids_of(mark).iter().map(words).collect()
+}
+
+/// Empty for a process that is gone or a zombie.
+fn proc_file(pid: &str, name: &str) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
