@@ -78,7 +78,7 @@ fn listen_fds(variable: impl Fn(&str) -> Option<String>, own_pid: u32) -> Option
 fn check_log_is_not_preserved(preserved: u32) -> Result<()> {
     match log::descriptor().map(i32::unsigned_abs) {
         Some(number) if number < 3 + preserved => {
-            Err(invalid(format_args!("file descriptor {number} is to be preserved, but nobody opened it")))
+            Err(invalid(format_args!("--preserve-fds: file descriptor {number}: nobody opened it")))
         }
         Some(_) | None => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag};
 
 use super::attend::{self, Conversation};
 use super::container::Container;
@@ -115,10 +115,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let console_socket = request
         .console_socket
         .as_deref()
-        .map(|path| attend::connect_to(path).within(|| "console socket"))
+        .map(|path| attend::connect_to(path).within(|| "--console-socket"))
         .transpose()?;
     let pidfd_socket =
-        request.pidfd_socket.as_deref().map(|path| attend::connect_to(path).within(|| "pidfd socket")).transpose()?;
+        request.pidfd_socket.as_deref().map(|path| attend::connect_to(path).within(|| "--pidfd-socket")).transpose()?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let claim = root.claim(&request.id)?;
@@ -236,8 +236,14 @@ fn absolute(bundle: &Path) -> Result<PathBuf> {
 fn read_config(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let reading = || -> Result<Vec<u8>> {
-        let file =
-            open(&path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))?;
+        // O_NONBLOCK: a FIFO of that name must not hang us.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = open(&path, flags, Mode::empty()).or_call(|| format!("open({path:?})"))?;
+        match crate::fs::rootdir::file_type(&file)? {
+            SFlag::S_IFREG => {}
+            SFlag::S_IFDIR => return Err(Error::call(format!("open({path:?})"), Errno::EISDIR)),
+            _ => return Err(Error::new(Kind::InvalidConfig, "is not a regular file")).within(|| format!("{path:?}")),
+        }
         sys::fd::read_all(&file).or_call(|| format!("read({path:?})"))
     };
     Config::parse(&reading().within(|| "bundle")?).within(|| "config.json")
@@ -247,9 +253,7 @@ fn read_config(bundle: &Path) -> Result<Config> {
 fn check_rootfs(path: &Path) -> Result<()> {
     let refused = |errno| Err(Error::call(format!("{path:?}"), errno)).within(|| "root.path");
     match nix::sys::stat::stat(path) {
-        Ok(stat) if stat.st_mode & nix::sys::stat::SFlag::S_IFMT.bits() == nix::sys::stat::SFlag::S_IFDIR.bits() => {
-            Ok(())
-        }
+        Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(()),
         Ok(_) => refused(Errno::ENOTDIR),
         Err(errno) => refused(errno),
     }
@@ -260,18 +264,20 @@ fn check_terminal(config: &Config, request: &CreateRequest, start_by: StartBy) -
     let detach = request.detach || start_by == StartBy::AnotherProcess;
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
     match (detach && terminal, request.console_socket.is_some()) {
-        (true, false) => Err(Error::new(Kind::InvalidConfig, phrases::TERMINAL_NEEDS_SOCKET)),
-        (false, true) => Err(Error::new(Kind::InvalidConfig, phrases::SOCKET_NEEDS_TERMINAL)),
+        (true, false) => {
+            Err(Error::invalid("process.terminal", phrases::TERMINAL_NEEDS_SOCKET).hint("see --console-socket"))
+        }
+        (false, true) => Err(Error::invalid("process.terminal", phrases::SOCKET_NEEDS_TERMINAL)),
         (true, true) | (false, false) => Ok(()),
     }
 }
 
 /// COMPAT(runc): a hole in what is to be preserved is an error.
 fn check_descriptors(preserved: u32) -> Result<()> {
-    for number in 3..3 + preserved {
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
+    for number in (3..).take(usize::try_from(preserved).unwrap_or(usize::MAX)) {
         fcntl(sys::fd::borrow(number), FcntlArg::F_GETFD)
-            .or_call(|| format!("file descriptor {number} is to be preserved: fcntl({number})"))?;
+            .or_call(|| format!("fcntl({number})"))
+            .within(|| format!("--preserve-fds: file descriptor {number}"))?;
     }
     Ok(())
 }

@@ -35,7 +35,10 @@ impl Sealed {
             let original = open(image, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .or_call(|| format!("open({image:?})"))?;
             match overlay(image, &original, other) {
-                Ok(sealed) => Ok(sealed),
+                Ok(sealed) => {
+                    log::debug!("exeseal: using overlayfs for sealed {image:?}");
+                    Ok(sealed)
+                }
                 Err(error) => {
                     log::debug!("the executable is copied to memory, not sealed with overlayfs: {error}");
                     in_memory(&original)

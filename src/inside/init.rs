@@ -1,6 +1,8 @@
 //! The first process of a container, from its first instruction to execve, in the order of the specification's lifecycle.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::convert::Infallible;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::unistd::{getpid, sethostname, setsid};
@@ -19,7 +21,7 @@ use crate::subsystems::{devices, lsm, namespaces, network, seccomp, sysctl, term
 use crate::sys;
 
 /// Becomes the container.
-pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
+pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     let inside = Inside::first_step();
     // A session of our own: a terminal can only be given to its leader, and the caller's must not reach us.
     setsid().or_call(|| "setsid")?;
@@ -45,7 +47,7 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
         Some(process) => become_program(in_root, channel, plan, process, &rootfs),
         None => {
             finish_root(&in_root, plan, &rootfs)?;
-            wait_for_start_in_vain(channel, plan)
+            wait_in_vain(channel, plan)
         }
     }
 }
@@ -108,10 +110,10 @@ fn become_program(
     plan: &InsidePlan,
     wanted: &ProcessPlan,
     rootfs: &Rootfs,
-) -> Result<()> {
+) -> Result<Infallible> {
     if let Some(size) = wanted.terminal {
         let pty = terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid)?;
-        channel.send_with(&FromInside::Terminal { name: pty.name }, std::os::fd::AsFd::as_fd(&pty.master))?;
+        channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
     } else {
         process::hand_over_stdio(&in_root, wanted)?;
     }
@@ -134,8 +136,8 @@ fn become_program(
     let unprivileged = process::drop_privileges(in_root, wanted, &surplus)?;
     load_filter(plan, SeccompPoint::Last)?;
 
-    let report = ready(channel, plan)?;
-    start(&unprivileged, plan, &program, &environment, report.as_ref().unwrap_or(channel))
+    let waiting = wait_for_start(channel, plan)?;
+    waiting.start(&unprivileged, plan, &program, &environment)
 }
 
 /// What a program inherits and must not: the caller's ignored signals and narrow CPU mask.
@@ -154,21 +156,31 @@ fn load_filter(plan: &InsidePlan, now: SeccompPoint) -> Result<()> {
     }
 }
 
-/// Create is complete: waits to be started. What comes after is reported where `Some` says, else over the channel.
-fn ready(channel: &InsideEnd, plan: &InsidePlan) -> Result<Option<InsideEnd>> {
+/// Create is complete, and start was asked for. Nothing is open any more but the caller's three streams, what it asked to
+/// preserve, and the way back to whoever started us.
+struct Started {
+    report: ManuallyDrop<InsideEnd>,
+}
+
+/// Says that create is complete, lets go of everything, and waits.
+fn wait_for_start(channel: &InsideEnd, plan: &InsidePlan) -> Result<Started> {
     match plan.start {
         StartRoute::Channel => {
             channel.send(&FromInside::Ready)?;
             channel.wait_for_go()?;
             super::log::stop();
-            Ok(None)
+            let report = ManuallyDrop::new(InsideEnd::new(sys::fd::adopt(channel.as_fd().as_raw_fd())));
+            close_all_but(&[report.as_fd().as_raw_fd()], plan.preserved_fds)?;
+            Ok(Started { report })
         }
         StartRoute::Fifos { go, report } => {
             let (go, report) = (go.take().or_call(|| "fcntl")?, report.take().or_call(|| "fcntl")?);
             channel.send(&FromInside::Ready)?;
             super::log::stop();
+            // ORDER: before the wait: whoever gets into this process while it waits finds nothing of the host's.
+            close_all_but(&[go.as_raw_fd(), report.as_raw_fd()], plan.preserved_fds)?;
             wait_for_byte(&go)?;
-            Ok(Some(InsideEnd::new(report)))
+            Ok(Started { report: ManuallyDrop::new(InsideEnd::new(report)) })
         }
     }
 }
@@ -185,51 +197,55 @@ fn wait_for_byte(go: &OwnedFd) -> Result<()> {
     }
 }
 
-/// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program.
-fn start(
-    _: &Unprivileged,
-    plan: &InsidePlan,
-    program: &Program,
-    environment: &[String],
-    report: &InsideEnd,
-) -> Result<()> {
-    let starting = || -> Result<()> {
+impl Started {
+    /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program. Does not come back: behind
+    /// [`close_all_but`] values of the callers own descriptors that are closed, so nothing may be dropped any more.
+    fn start(&self, unprivileged: &Unprivileged, plan: &InsidePlan, program: &Program, environment: &[String]) -> ! {
+        let Err(error) = self.execute(unprivileged, plan, program, environment);
+        // Whoever started us may have given up; there is nobody else to tell.
+        let _ = self.report.send(&FromInside::Failed(error));
+        super::leave(1)
+    }
+
+    fn execute(
+        &self,
+        _: &Unprivileged,
+        plan: &InsidePlan,
+        program: &Program,
+        environment: &[String],
+    ) -> Result<Infallible> {
         let state = plan.state.now("created", getpid().as_raw());
         let surroundings = Surroundings { name: "startContainer", env: Some(environment), directory: None };
         hooks::run_all(&plan.hooks.start_container, &state, surroundings)?;
-        close_all_but(report, plan.preserved_fds)?;
-        report.send(&FromInside::Executing)?;
-        let Err(errno) = nix::unistd::execve(&program.path, &program.arguments, &program.environment);
-        // COMPAT(Docker, Podman): "exec" and the errno in words decide about exit statuses 126 and 127.
-        let shown = plan.process.as_ref().and_then(|process| process.args.first()).map_or("", String::as_str);
-        Err(Error::call(format!("exec {shown:?}"), errno)).within(|| "process.args[0]")
-    };
-    let outcome = starting();
-    if let Err(error) = &outcome {
-        let _ = report.send(&FromInside::Failed(error.clone()));
+        for number in (3..).take(usize::try_from(plan.preserved_fds).unwrap_or(usize::MAX)) {
+            sys::fd::set_cloexec(sys::fd::borrow(number), false).or_call(|| format!("fcntl({number})"))?;
+        }
+        self.report.send(&FromInside::Executing)?;
+        process::execute(program)
     }
-    outcome
 }
 
-/// CVE-2024-21626: execve looks up its path before it closes what is close-on-exec, so nothing of the host may be open at
-/// all. What stays is the caller's three streams, what it asked to preserve, and the report, a socket or FIFO.
-fn close_all_but(report: &InsideEnd, preserved: u32) -> Result<()> {
-    use std::os::fd::AsFd;
-    let first = 3 + preserved;
-    let kept = u32::try_from(report.as_fd().as_raw_fd()).unwrap_or(first);
-    if kept > first {
-        sys::fd::close_range(first, kept - 1).or_call(|| "close_range")?;
+/// CVE-2016-9962, CVE-2024-21626: execve looks up its path before it closes what is close-on-exec, and processes that are in
+/// the container already may look into this one: so nothing of the host may be open at all.
+///
+/// Closes descriptors that values of the callers still own: from here on this process must end without dropping them.
+fn close_all_but(kept: &[RawFd], preserved: u32) -> Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3 + preserved;
+    for number in kept.into_iter().filter(|number| *number >= 3 + preserved) {
+        if number > first {
+            sys::fd::close_range(first, number - 1).or_call(|| "close_range")?;
+        }
+        first = number + 1;
     }
-    sys::fd::close_range(kept.saturating_add(1).max(first), u32::MAX).or_call(|| "close_range")?;
-    for number in 3..first {
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        sys::fd::set_cloexec(sys::fd::borrow(number), false).or_call(|| format!("fcntl({number})"))?;
-    }
-    Ok(())
+    sys::fd::close_range(first, u32::MAX).or_call(|| "close_range")
 }
 
 /// A container without a process can be created; start refuses it without asking us.
-fn wait_for_start_in_vain(channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
-    ready(channel, plan)?;
-    Err(Error::invalid("process", "is not set: there is no program to start"))
+fn wait_in_vain(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
+    let started = wait_for_start(channel, plan)?;
+    let error = Error::invalid("process", "is not set: there is no program to start");
+    let _ = started.report.send(&FromInside::Failed(error));
+    super::leave(1)
 }

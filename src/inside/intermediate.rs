@@ -38,7 +38,7 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
         None => {
             // The host knows us now, or is about to; before that nothing may be seen of us.
             channel.wait_for_go()?;
-            init::run(channel, plan)
+            init::run(channel, plan).map(|never| match never {})
         }
         Some(child) => {
             use std::os::fd::AsFd;

@@ -18,7 +18,8 @@ use crate::sys;
 pub fn run_if_sealed() {
     let mut arguments = std::env::args_os();
     if arguments.next().is_some_and(|name| name.as_encoded_bytes() == SEALED_NAME.to_bytes()) {
-        leave(main(arguments.next()));
+        let failed = main(arguments.next()).is_err();
+        leave(i32::from(failed))
     }
 }
 
@@ -40,16 +41,18 @@ fn carry_out(channel: &InsideEnd) -> Result<()> {
     // CVE-2016-9962: processes that are in the container already must not look into this one.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     sys::fd::cloexec_from(3).or_call(|| "close_range(3, CLOEXEC)")?;
+    // Directories that we make for mounts are not to depend on the caller.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     log::to_channel(channel);
     let plan = InsidePlan::from_bytes(&channel.receive_plan()?)?;
     match &plan.namespaces.intermediate {
         Some(route) => intermediate::run(channel, &plan, route),
-        None => init::run(channel, &plan),
+        None => init::run(channel, &plan).map(|never| match never {}),
     }
 }
 
 /// The one place on this side that ends the process.
 #[expect(clippy::exit, reason = "this process is ours alone")]
-fn leave(outcome: Result<()>) -> ! {
-    std::process::exit(i32::from(outcome.is_err()))
+fn leave(status: i32) -> ! {
+    std::process::exit(status)
 }

@@ -44,7 +44,9 @@ pub fn set(_: &InRoot, wanted: Option<&Capabilities>, is_root: bool) -> Result<S
     capability::clear_ambient()
         .or_call(|| "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
         .within(|| "process.capabilities.ambient")?;
-    for number in (0..64).filter(|number| wanted.ambient.0 & 1 << number != 0) {
+    // What cannot be granted at all was said already.
+    let raisable = wanted.ambient.0 & (now.permitted | !asked(wanted));
+    for number in (0..64).filter(|number| raisable & 1 << number != 0) {
         if let Err(errno) = capability::raise_ambient(number) {
             // COMPAT(runc): a warning, with these words.
             log::warn!("can't raise ambient capability {}: {}", name(number), crate::error::in_words(errno));
@@ -85,9 +87,12 @@ fn final_sets(now: &ThreadSets, wanted: Option<&Capabilities>, is_root: bool) ->
     }
 }
 
+fn asked(wanted: &Capabilities) -> u64 {
+    wanted.permitted.0 | wanted.effective.0 | wanted.inheritable.0
+}
+
 fn warn_of_ungranted(wanted: &Capabilities, possible: u64) {
-    let asked = wanted.permitted.0 | wanted.effective.0 | wanted.inheritable.0;
-    for number in (0..64).filter(|number| asked & !possible & 1 << number != 0) {
+    for number in (0..64).filter(|number| asked(wanted) & !possible & 1 << number != 0) {
         log::warn!("process.capabilities: {} cannot be granted here", name(number));
     }
 }

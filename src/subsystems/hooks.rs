@@ -70,7 +70,8 @@ pub struct Surroundings<'a> {
 pub fn run_all(hooks: &[Hook], state: &HookState, surroundings: Surroundings<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
         run(hook, state, surroundings)
-            .within(|| format!("error running {} hook #{index}: {:?}", surroundings.name, hook.path))?;
+            .within(|| format!("error running {} hook #{index}: {:?}", surroundings.name, hook.path))
+            .within(|| format!("hooks.{}[{index}]", surroundings.name))?;
     }
     Ok(())
 }
@@ -183,10 +184,16 @@ mod tests {
     fn failures_say_which_hook_and_what_it_said() {
         let hooks = [hook("exit 0", None), hook("echo alas >&2; exit 3", None), hook("echo never", None)];
         let error = run_all(&hooks, &state(), HERE).unwrap_err().to_string();
-        assert_eq!(error, "error running poststop hook #1: \"/bin/sh\": exit status: 3, output: \"alas\"");
+        assert_eq!(
+            error,
+            "hooks.poststop[1]: error running poststop hook #1: \"/bin/sh\": exit status: 3, output: \"alas\""
+        );
         let missing = Hook { path: "/no/such".into(), args: None, env: None, timeout: None };
         let error = run_all(&[missing], &state(), HERE).unwrap_err().to_string();
-        assert_eq!(error, "error running poststop hook #0: \"/no/such\": exec: no such file or directory");
+        assert_eq!(
+            error,
+            "hooks.poststop[0]: error running poststop hook #0: \"/no/such\": exec: no such file or directory"
+        );
     }
 
     #[test]

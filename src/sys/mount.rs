@@ -41,6 +41,9 @@ const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
+const FSPICK_CLOEXEC: u32 = 1;
+const FSPICK_EMPTY_PATH: u32 = 8;
 
 /// Whether a clone or a change covers the mounts below too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,14 @@ impl Context {
         super::answer_fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) }).map(Self)
     }
 
+    /// Starts to reconfigure the filesystem of an existing mount (fspick(2), since 5.2).
+    pub fn pick(mount: impl AsFd) -> nix::Result<Self> {
+        let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+        // SAFETY: the string outlives the call.
+        super::answer_fd(unsafe { libc::syscall(libc::SYS_fspick, mount.as_fd().as_raw_fd(), c"".as_ptr(), flags) })
+            .map(Self)
+    }
+
     /// Sets a parameter without a value.
     pub fn set_flag(&self, key: &CStr) -> nix::Result<()> {
         self.configure(FSCONFIG_SET_FLAG, Some(key), None)
@@ -74,6 +85,11 @@ impl Context {
     /// Makes the filesystem, or finds the existing one that it is the same as.
     pub fn create(&self) -> nix::Result<()> {
         self.configure(FSCONFIG_CMD_CREATE, None, None)
+    }
+
+    /// Applies what was set to a filesystem that was picked.
+    pub fn reconfigure(&self) -> nix::Result<()> {
+        self.configure(FSCONFIG_CMD_RECONFIGURE, None, None)
     }
 
     /// Makes a mount of it, attached to nothing; `attributes` are those of [`attr`].

@@ -136,32 +136,34 @@ fn make(filesystem: &Filesystem, covers: Option<&OwnedFd>) -> Result<OwnedFd> {
 }
 
 fn configure(context: &Context, filesystem: &Filesystem, covers: Option<&OwnedFd>) -> Result<()> {
-    let set = |key: &str, value: Option<&str>| -> Result<()> {
-        let (name, text) = (c_string(key)?, value.map(c_string).transpose()?);
-        let result = match &text {
-            Some(text) => context.set_string(&name, text),
-            None => context.set_flag(&name),
-        };
-        result.map_err(|errno| {
-            let value = value.map(|value| format!("={value}")).unwrap_or_default();
-            complain(context, format!("fsconfig({:?}, {:?})", filesystem.kind, format!("{key}{value}")), errno)
-        })
-    };
     // mountinfo shows it, and tests of the specification compare it.
-    set("source", Some(&filesystem.source))?;
-    for flag in &filesystem.flags {
-        set(flag, None)?;
-    }
-    for (key, value) in &filesystem.parameters {
-        set(key, value.as_deref())?;
-    }
+    set_parameter(context, &filesystem.kind, "source", Some(&filesystem.source))?;
+    set_parameters(context, filesystem)?;
     let has_mode = filesystem.parameters.iter().any(|(key, _)| key == "mode");
     if let Some(covers) = covers.filter(|_| filesystem.kind == "tmpfs" && !has_mode) {
         // COMPAT(runc): a tmpfs over /tmp stays sticky and writable for all, as the image made it.
         let mode = fstat(covers).or_call(|| "fstat")?.st_mode & 0o7777;
-        set("mode", Some(&format!("{mode:o}")))?;
+        set_parameter(context, &filesystem.kind, "mode", Some(&format!("{mode:o}")))?;
     }
     Ok(())
+}
+
+fn set_parameters(context: &Context, filesystem: &Filesystem) -> Result<()> {
+    let flags = filesystem.flags.iter().map(|flag| (flag, None));
+    let parameters = filesystem.parameters.iter().map(|(key, value)| (key, value.as_deref()));
+    flags.chain(parameters).try_for_each(|(key, value)| set_parameter(context, &filesystem.kind, key, value))
+}
+
+fn set_parameter(context: &Context, kind: &str, key: &str, value: Option<&str>) -> Result<()> {
+    let (name, text) = (c_string(key)?, value.map(c_string).transpose()?);
+    let result = match &text {
+        Some(text) => context.set_string(&name, text),
+        None => context.set_flag(&name),
+    };
+    result.map_err(|errno| {
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        complain(context, format!("fsconfig({kind:?}, {:?})", format!("{key}{value}")), errno)
+    })
 }
 
 /// The kernel's own words are better than the errno: "tmpfs: Unknown parameter 'x'".
@@ -177,6 +179,11 @@ fn attach_bind(rootfs: &Rootfs, root: &Root, step: &Step, bind: &Bind) -> Result
     let mut copy = taken(bind.copy)?;
     let missing = if bind.directory { Missing::Directory } else { Missing::File };
     let target = rootfs.dir.find_or_make(&step.destination, missing)?;
+    if bind.directory != (file_type(&target)? == SFlag::S_IFDIR) {
+        // COMPAT(Docker): "not a directory" is what it explains to its users.
+        let error = Error::call(format!("mount {:?} on {:?}", bind.source, step.destination), Errno::ENOTDIR);
+        return Err(error.hint("a directory can only be mounted on a directory, a file on a file"));
+    }
     let shows_proc = is_procfs(&copy)?;
     check_cover(&rootfs.dir, &target, step, shows_proc)?;
     let mut attached = attach(&copy, &target);
@@ -188,13 +195,7 @@ fn attach_bind(rootfs: &Rootfs, root: &Root, step: &Step, bind: &Bind) -> Result
         copy = copy_of(&bind.source, bind.reach, propagation, bind.attributes)?;
         attached = attach(&copy, &target);
     }
-    attached.map_err(|errno| {
-        let error = Error::call(format!("move_mount({:?}, {:?})", bind.source, step.destination), errno);
-        match errno {
-            Errno::ENOTDIR => error.hint("a directory can only be mounted on a directory, a file on a file"),
-            _ => error,
-        }
-    })?;
+    attached.or_call(|| format!("move_mount({:?}, {:?})", bind.source, step.destination))?;
     Ok(copy)
 }
 
@@ -208,6 +209,13 @@ fn remount(rootfs: &Rootfs, step: &Step, filesystem: &Filesystem) -> Result<Owne
     change.clear |= (attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC) & !change.set;
     let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
     set_attributes(&target, Reach::Mount, &attributes).or_call(|| format!("mount_setattr({:?})", step.destination))?;
+    if !filesystem.parameters.is_empty() || !filesystem.flags.is_empty() {
+        let context = Context::pick(&target).or_call(|| format!("fspick({:?})", step.destination))?;
+        set_parameters(&context, filesystem)?;
+        context
+            .reconfigure()
+            .map_err(|errno| complain(&context, format!("fsconfig({:?}, RECONFIGURE)", filesystem.kind), errno))?;
+    }
     Ok(target)
 }
 

@@ -262,11 +262,14 @@ fn is_shared_by_many(kind: &str) -> bool {
 
 fn cgroup(mount: &Mount, options: &Options, config: &Config, circumstances: &Circumstances<'_>) -> What {
     let own_namespace = config.linux.namespaces.has(NamespaceKind::Cgroup);
+    let cgroup2 = || {
+        let kind = "cgroup2".to_owned();
+        What::Filesystem(Filesystem { kind, needs_cgroup: true, ..filesystem(mount, options, circumstances) })
+    };
     match circumstances.layout {
-        CgroupLayout::V2(_) if own_namespace => {
-            let kind = "cgroup2".to_owned();
-            What::Filesystem(Filesystem { kind, needs_cgroup: true, ..filesystem(mount, options, circumstances) })
-        }
+        // Asked for by name on a hybrid host.
+        CgroupLayout::V1 { .. } if mount.kind == "cgroup2" => cgroup2(),
+        CgroupLayout::V2(_) if own_namespace => cgroup2(),
         // KERNEL: a new mount of cgroup2 in the initial cgroup namespace waits for an RCU grace period, 4-17 ms; a copy
         // of the one that is there does not, and shows the same.
         CgroupLayout::V2(_) => What::Bind(Bind {

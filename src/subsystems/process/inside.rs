@@ -1,13 +1,14 @@
 //! The last steps before the program: who it is, where it begins, and which file it is.
 
-use std::ffi::CString;
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::prctl;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
 
 use super::{ProcessPlan, env, rlimits};
@@ -145,6 +146,29 @@ pub fn find_program(_: &InRoot, plan: &ProcessPlan, environment: &[String]) -> R
         arguments: strings(&plan.args)?,
         environment: strings(environment)?,
     })
+}
+
+/// Executes it. Comes back with the reason why not.
+pub fn execute(program: &Program) -> Result<Infallible> {
+    let Err(errno) = nix::unistd::execve(&program.path, &program.arguments, &program.environment);
+    // COMPAT(Docker, Podman): "exec" and the errno in words decide about exit statuses 126 and 127.
+    let shown = program.arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let error = Error::call(format!("exec {shown:?}"), errno).within("process.args[0]");
+    // The file is there, it was found: what is missing is the program that is to run it.
+    Err(match interpreter(&program.path).filter(|_| errno == Errno::ENOENT) {
+        Some(interpreter) => error.hint(format!("its interpreter {interpreter:?} is missing")),
+        None => error,
+    })
+}
+
+/// What a script says in its first line.
+fn interpreter(path: &CStr) -> Option<String> {
+    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let mut beginning = [0_u8; 256];
+    let count = nix::unistd::read(&file, &mut beginning).ok()?;
+    let text = String::from_utf8_lossy(beginning.get(..count)?).into_owned();
+    let line = text.strip_prefix("#!")?.lines().next()?;
+    line.split_ascii_whitespace().next().map(str::to_owned)
 }
 
 /// What execvp(3) of the C library uses without PATH.
