@@ -1,7 +1,6 @@
 //! The first process of a container, from its first instruction to execve, in the order of the specification's lifecycle.
 
 use std::convert::Infallible;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -11,6 +10,7 @@ use crate::channel::{FromInside, InsideEnd};
 use crate::config::NamespaceKind;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::plan::{InsidePlan, SeccompPoint, StartRoute};
+use crate::subsystems::capabilities::Surplus;
 use crate::subsystems::doors::{InRoot, Inside, Unprivileged};
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::inside::{self as root, Rootfs};
@@ -131,13 +131,18 @@ fn become_program(
     let program = process::find_program(&in_root, wanted, &environment)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.user.umask));
 
-    // ORDER: as late as it can be: what comes behind the filter must be allowed by it.
-    load_filter(plan, SeccompPoint::BeforeDrop)?;
-    let unprivileged = process::drop_privileges(in_root, wanted, &surplus)?;
-    load_filter(plan, SeccompPoint::Last)?;
+    let start = Start::take(plan)?;
+    super::log::stop();
+    let mut kept = vec![channel.as_fd().as_raw_fd()];
+    kept.extend(start.descriptors());
+    close_all_but(kept, plan.preserved_fds)?;
 
-    let waiting = wait_for_start(channel, plan)?;
-    waiting.start(&unprivileged, plan, &program, &environment)
+    let last = LastSteps { plan, wanted, program: &program, environment: &environment, channel, start: &start };
+    let Err((error, listener)) = last.take(in_root, &surplus);
+    // If nobody listens any more there is nobody to tell.
+    let _ = listener.send(&FromInside::Failed(error));
+    // Not by a return: values of the callers own descriptors that are closed.
+    super::leave(1)
 }
 
 /// What a program inherits and must not: the caller's ignored signals and narrow CPU mask.
@@ -149,91 +154,101 @@ fn reset_inherited() -> Result<()> {
     Ok(())
 }
 
-fn load_filter(plan: &InsidePlan, now: SeccompPoint) -> Result<()> {
-    match &plan.seccomp {
-        Some((filter, point)) if *point == now => seccomp::inside::load(filter).within(|| "linux.seccomp").map(drop),
-        Some(_) | None => Ok(()),
+/// What is left when everything was looked up, opened and closed. Behind the filter only what it must allow anyway is
+/// called: read, write and execve; and capset, when capabilities are left to give away.
+struct LastSteps<'a> {
+    plan: &'a InsidePlan,
+    wanted: &'a ProcessPlan,
+    program: &'a Program,
+    environment: &'a [String],
+    channel: &'a InsideEnd,
+    start: &'a Start,
+}
+
+impl LastSteps<'_> {
+    /// Comes back with what went wrong, and who is to hear it.
+    fn take(&self, in_root: InRoot, surplus: &Surplus) -> std::result::Result<Infallible, (Error, &InsideEnd)> {
+        self.finish_create(in_root, surplus).map_err(|error| (error, self.channel))?;
+        let report = self.start.report.as_ref().unwrap_or(self.channel);
+        self.start.wait(self.channel).and_then(|()| self.execute(report)).map_err(|error| (error, report))
     }
-}
 
-/// Create is complete, and start was asked for. Nothing is open any more but the caller's three streams, what it asked to
-/// preserve, and the way back to whoever started us.
-struct Started {
-    report: ManuallyDrop<InsideEnd>,
-}
-
-/// Says that create is complete, lets go of everything, and waits.
-fn wait_for_start(channel: &InsideEnd, plan: &InsidePlan) -> Result<Started> {
-    match plan.start {
-        StartRoute::Channel => {
-            channel.send(&FromInside::Ready)?;
-            channel.wait_for_go()?;
-            super::log::stop();
-            let report = ManuallyDrop::new(InsideEnd::new(sys::fd::adopt(channel.as_fd().as_raw_fd())));
-            close_all_but(&[report.as_fd().as_raw_fd()], plan.preserved_fds)?;
-            Ok(Started { report })
-        }
-        StartRoute::Fifos { go, report } => {
-            let (go, report) = (go.take().or_call(|| "fcntl")?, report.take().or_call(|| "fcntl")?);
-            channel.send(&FromInside::Ready)?;
-            super::log::stop();
-            // ORDER: before the wait: whoever gets into this process while it waits finds nothing of the host's.
-            close_all_but(&[go.as_raw_fd(), report.as_raw_fd()], plan.preserved_fds)?;
-            wait_for_byte(&go)?;
-            Ok(Started { report: ManuallyDrop::new(InsideEnd::new(report)) })
-        }
+    fn finish_create(&self, in_root: InRoot, surplus: &Surplus) -> Result<()> {
+        self.load_filter(SeccompPoint::BeforeDrop)?;
+        let _unprivileged: Unprivileged = process::drop_privileges(in_root, self.wanted, surplus)?;
+        self.load_filter(SeccompPoint::Last)?;
+        self.channel.send(&FromInside::Ready)
     }
-}
 
-/// We hold both ends of the FIFO, so there is no end of file: only a byte wakes us.
-fn wait_for_byte(go: &OwnedFd) -> Result<()> {
-    loop {
-        match nix::unistd::read(go, &mut [0_u8; 1]) {
-            Ok(0) => return Err(Error::new(Kind::Failed, "the start FIFO is closed")),
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::call("read(start FIFO)", errno)),
+    fn load_filter(&self, now: SeccompPoint) -> Result<()> {
+        match &self.plan.seccomp {
+            Some((filter, point)) if *point == now => {
+                seccomp::inside::load(filter).within(|| "linux.seccomp").map(drop)
+            }
+            Some(_) | None => Ok(()),
         }
     }
-}
 
-impl Started {
-    /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program. Does not come back: behind
-    /// [`close_all_but`] values of the callers own descriptors that are closed, so nothing may be dropped any more.
-    fn start(&self, unprivileged: &Unprivileged, plan: &InsidePlan, program: &Program, environment: &[String]) -> ! {
-        let Err(error) = self.execute(unprivileged, plan, program, environment);
-        // Whoever started us may have given up; there is nobody else to tell.
-        let _ = self.report.send(&FromInside::Failed(error));
-        super::leave(1)
-    }
-
-    fn execute(
-        &self,
-        _: &Unprivileged,
-        plan: &InsidePlan,
-        program: &Program,
-        environment: &[String],
-    ) -> Result<Infallible> {
-        let state = plan.state.now("created", getpid().as_raw());
-        let surroundings = Surroundings { name: "startContainer", env: Some(environment), directory: None };
-        hooks::run_all(&plan.hooks.start_container, &state, surroundings)?;
-        for number in (3..).take(usize::try_from(plan.preserved_fds).unwrap_or(usize::MAX)) {
+    /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program.
+    fn execute(&self, report: &InsideEnd) -> Result<Infallible> {
+        let state = self.plan.state.now("created", getpid().as_raw());
+        let surroundings = Surroundings { name: "startContainer", env: Some(self.environment), directory: None };
+        hooks::run_all(&self.plan.hooks.start_container, &state, surroundings)?;
+        for number in (3..).take(usize::try_from(self.plan.preserved_fds).unwrap_or(usize::MAX)) {
             sys::fd::set_cloexec(sys::fd::borrow(number), false).or_call(|| format!("fcntl({number})"))?;
         }
-        self.report.send(&FromInside::Executing)?;
-        process::execute(program)
+        report.send(&FromInside::Executing)?;
+        process::execute(self.program)
+    }
+}
+
+/// How we learn that start was asked for. Without FIFOs, over the channel.
+struct Start {
+    go: Option<OwnedFd>,
+    report: Option<InsideEnd>,
+}
+
+impl Start {
+    fn take(plan: &InsidePlan) -> Result<Self> {
+        match plan.start {
+            StartRoute::Channel => Ok(Self { go: None, report: None }),
+            StartRoute::Fifos { go, report } => {
+                let go = go.take().or_call(|| "fcntl(start FIFO)")?;
+                let report = report.take().or_call(|| "fcntl(report FIFO)")?;
+                Ok(Self { go: Some(go), report: Some(InsideEnd::new(report)) })
+            }
+        }
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let go = self.go.as_ref().map(AsRawFd::as_raw_fd);
+        let report = self.report.as_ref().map(|report| report.as_fd().as_raw_fd());
+        go.into_iter().chain(report)
+    }
+
+    /// Waits. We hold both ends of the FIFO, so it has no end of file: only a byte wakes us.
+    fn wait(&self, channel: &InsideEnd) -> Result<()> {
+        let Some(go) = &self.go else { return channel.wait_for_go() };
+        loop {
+            match nix::unistd::read(go, &mut [0_u8; 1]) {
+                Ok(0) => return Err(Error::new(Kind::Failed, "the start FIFO is closed")),
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::call("read(start FIFO)", errno)),
+            }
+        }
     }
 }
 
 /// CVE-2016-9962, CVE-2024-21626: execve looks up its path before it closes what is close-on-exec, and processes that are in
-/// the container already may look into this one: so nothing of the host may be open at all.
+/// the container already may look into this one while it waits: so nothing of the host may be open at all, but the caller's
+/// three streams, what it asked to preserve, and our way to talk.
 ///
 /// Closes descriptors that values of the callers still own: from here on this process must end without dropping them.
-fn close_all_but(kept: &[RawFd], preserved: u32) -> Result<()> {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+fn close_all_but(mut kept: Vec<RawFd>, preserved: u32) -> Result<()> {
     kept.sort_unstable();
-    let mut first = 3 + preserved;
-    for number in kept.into_iter().filter(|number| *number >= 3 + preserved) {
+    let (mut first, lowest) = (3 + preserved, 3 + preserved);
+    for number in kept.into_iter().filter_map(|number| u32::try_from(number).ok()).filter(|number| *number >= lowest) {
         if number > first {
             sys::fd::close_range(first, number - 1).or_call(|| "close_range")?;
         }
@@ -244,8 +259,9 @@ fn close_all_but(kept: &[RawFd], preserved: u32) -> Result<()> {
 
 /// A container without a process can be created; start refuses it without asking us.
 fn wait_in_vain(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
-    let started = wait_for_start(channel, plan)?;
-    let error = Error::invalid("process", "is not set: there is no program to start");
-    let _ = started.report.send(&FromInside::Failed(error));
-    super::leave(1)
+    let start = Start::take(plan)?;
+    channel.send(&FromInside::Ready)?;
+    super::log::stop();
+    start.wait(channel)?;
+    Err(Error::invalid("process", "is not set: there is no program to start"))
 }

@@ -1,4 +1,5 @@
-//! The host's side: every source is opened here, as a copy that is attached nowhere and already has its attributes.
+//! The host's side: the root, and sources that the container's side could not open, as copies that are attached nowhere and
+//! already have their attributes.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copies::{copy_of, propagation_of_copy};
 use super::options::Change;
-use super::plan::{MountsPlan, Root, RootSwitch, What};
+use super::plan::{MountsPlan, OpenedBy, Root, RootSwitch, What};
 use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::rootdir::file_type;
 use crate::sys::fd::Luggage;
@@ -24,11 +25,10 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
         let within = || format!("{} {:?}", step.property, step.destination);
         let before = propagation_of_copy(&plan.root, &step.propagation);
         match &mut step.what {
-            What::Bind(bind) => {
+            What::Bind(bind) if bind.opened_by == OpenedBy::Host => {
                 let copy = copy_of(&bind.source, bind.reach, before, bind.attributes)
                     .within(|| "open source")
                     .within(within)?;
-                bind.directory = file_type(&copy).within(within)? == SFlag::S_IFDIR;
                 bind.copy = Some(luggage.pack(copy));
             }
             What::CgroupV1(cgroup) if !cgroup.own_namespace => {
@@ -37,7 +37,7 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
                     hierarchy.copy = Some(luggage.pack(copy));
                 }
             }
-            What::CgroupV1(_) | What::Filesystem(_) | What::Remount(_) => {}
+            What::Bind(_) | What::CgroupV1(_) | What::Filesystem(_) | What::Remount(_) => {}
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use nix::unistd::{chdir, chroot, fchdir};
 
 use super::copies::{copy_of, propagation_of_copy};
 use super::copy_up;
-use super::plan::{Bind, CgroupV1, Filesystem, MountsPlan, Root, RootSwitch, Step, What};
+use super::plan::{Bind, CgroupV1, Filesystem, MountsPlan, OpenedBy, Root, RootSwitch, Step, What};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir, file_type};
 use crate::fs::{c_path, c_string};
@@ -176,26 +176,24 @@ fn complain(context: &Context, call: String, errno: Errno) -> Error {
 }
 
 fn attach_bind(rootfs: &Rootfs, root: &Root, step: &Step, bind: &Bind) -> Result<OwnedFd> {
-    let mut copy = taken(bind.copy)?;
-    let missing = if bind.directory { Missing::Directory } else { Missing::File };
+    let copy = match bind.opened_by {
+        OpenedBy::Host => taken(bind.copy)?,
+        OpenedBy::Inside => {
+            let propagation = propagation_of_copy(root, &step.propagation);
+            copy_of(&bind.source, bind.reach, propagation, bind.attributes).within(|| "open source")?
+        }
+    };
+    let is_directory = file_type(&copy)? == SFlag::S_IFDIR;
+    let missing = if is_directory { Missing::Directory } else { Missing::File };
     let target = rootfs.dir.find_or_make(&step.destination, missing)?;
-    if bind.directory != (file_type(&target)? == SFlag::S_IFDIR) {
+    if is_directory != (file_type(&target)? == SFlag::S_IFDIR) {
         // COMPAT(Docker): "not a directory" is what it explains to its users.
         let error = Error::call(format!("mount {:?} on {:?}", bind.source, step.destination), Errno::ENOTDIR);
         return Err(error.hint("a directory can only be mounted on a directory, a file on a file"));
     }
     let shows_proc = is_procfs(&copy)?;
     check_cover(&rootfs.dir, &target, step, shows_proc)?;
-    let mut attached = attach(&copy, &target);
-    if attached == Err(Errno::ELOOP) {
-        // KERNEL: a tree with a mount namespace pinned in it (snapd, `ip netns` for mounts) cannot be attached in a newer
-        // namespace. Our own copy of the host's mounts was made without such pins, so the source is opened again in it.
-        log::debug!("{}: a mount namespace is pinned below {:?}: opened again inside", step.property, bind.source);
-        let propagation = propagation_of_copy(root, &step.propagation);
-        copy = copy_of(&bind.source, bind.reach, propagation, bind.attributes)?;
-        attached = attach(&copy, &target);
-    }
-    attached.or_call(|| format!("move_mount({:?}, {:?})", bind.source, step.destination))?;
+    attach(&copy, &target).or_call(|| format!("move_mount({:?}, {:?})", bind.source, step.destination))?;
     Ok(copy)
 }
 

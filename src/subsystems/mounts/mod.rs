@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! plan     options understood, kinds of mounts told apart            (pure)
-//! host     sources opened as detached copies, attributes already on them
+//! host     the root opened as a detached copy, and sources that the other side could not open
 //! inside   attach ─► devices, links ─► change_root ─► mask, read-only
 //! ```
 //!
-//! A source is opened once, by the host, while host paths mean what the configuration means; a target is resolved once,
+//! A source is opened once, while host paths mean what the configuration means, as a detached copy; a target is resolved once,
 //! below the root, by the kernel; and `move_mount` joins the two descriptors. No path is used twice.
 
 pub mod copies;

@@ -98,17 +98,30 @@ pub struct Filesystem {
     pub copy_up: bool,
 }
 
-/// A bind mount; its attributes are on the copy before the container's side sees it.
+/// Who opens the source of a bind mount.
+///
+/// KERNEL(6.8): mountinfo is in the order in which mounts were *made*, and a copy is made when its source is opened; users,
+/// and tests of the specification, look for the configured order. A tree with a mount namespace pinned in it (snapd) can
+/// only be attached when it was copied in the namespace that it goes to. So the container's side opens sources, but for:
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenedBy {
+    /// The rule.
+    Inside,
+    /// The container's root is somebody else on the host and may not search the path; the container joins a mount namespace
+    /// in which paths mean something else; the volume is to stay a peer of the host's mount.
+    Host,
+}
+
+/// A bind mount.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Bind {
     pub source: PathBuf,
     pub reach: Reach,
     pub attributes: Change,
-    /// A detached copy; opened by the host.
+    pub opened_by: OpenedBy,
+    /// A detached copy, if the host opened it.
     pub copy: Option<Passed>,
-    /// Whether it is a directory; found out by the host.
-    pub directory: bool,
 }
 
 /// The v1 hierarchies as a container sees them.
@@ -212,7 +225,8 @@ impl Step {
                 .as_deref()
                 .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
             let source = circumstances.bundle.join(source);
-            What::Bind(Bind { source, reach, attributes: options.mount, copy: None, directory: false })
+            let opened_by = opened_by(config, &options);
+            What::Bind(Bind { source, reach, attributes: options.mount, opened_by, copy: None })
         } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
             cgroup(mount, &options, config, circumstances)
         } else if mount.kind.is_empty() {
@@ -229,6 +243,14 @@ impl Step {
             tree: options.tree,
         })
     }
+}
+
+fn opened_by(config: &Config, options: &Options) -> OpenedBy {
+    let namespaces = &config.linux.namespaces;
+    let joins_mount = namespaces.has(NamespaceKind::Mount) && !namespaces.creates(NamespaceKind::Mount);
+    let stays_peer = config.linux.rootfs_propagation == Some(Propagation::Shared)
+        && options.propagation.last().is_some_and(|(kind, _)| *kind == libc::MS_SHARED);
+    if namespaces.has(NamespaceKind::User) || joins_mount || stays_peer { OpenedBy::Host } else { OpenedBy::Inside }
 }
 
 fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
@@ -276,8 +298,8 @@ fn cgroup(mount: &Mount, options: &Options, config: &Config, circumstances: &Cir
             source: MOUNT_POINT.into(),
             reach: Reach::Mount,
             attributes: options.mount,
+            opened_by: opened_by(config, options),
             copy: None,
-            directory: true,
         }),
         CgroupLayout::V1 { .. } => What::CgroupV1(cgroup_v1(options, circumstances.cgroups, own_namespace)),
     }
