@@ -1,0 +1,37 @@
+//! Integration tests: everything that needs root, a kernel or another program.
+//!
+//! A file per subsystem. Each test makes a bundle, lets the program under test make a real container of it, and looks at
+//! it from inside and from outside. `CORTEN=/usr/sbin/runc` runs the same tests against another runtime: what runc or
+//! crun does differently is skipped there with a printed reason, so that a failure says something about us.
+//!
+//! The suite runs in two views of the machine's cgroups: as they are (v1 hierarchies with cgroup2 beside them), and with
+//! cgroup2 alone, for which the whole binary is started by
+//!
+//! ```text
+//! unshare -m --propagation private sh -c 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' _ CMD
+//! ```
+//!
+//! [`support::cgroup::view`] tells which one it is.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that cannot go on fails; its name says what it is about"
+)]
+#![cfg(target_os = "linux")]
+
+#[path = "../src/error/phrases.rs"]
+#[expect(dead_code, reason = "only some are met here")]
+mod phrases;
+
+mod support;
+
+mod capabilities;
+mod kill_delete;
+mod lifecycle;
+mod process;
+mod rlimits;
+mod state_and_list;
+mod users;

@@ -1,0 +1,53 @@
+//! What the tests are written with: a bundle, a container that cleans up after itself, a command with a deadline.
+
+pub mod bundle;
+pub mod cgroup;
+pub mod container;
+pub mod holder;
+pub mod mountinfo;
+pub mod peer;
+pub mod pty;
+pub mod refusal;
+pub mod rootfs;
+pub mod run;
+pub mod sandbox;
+pub mod wait;
+
+use std::io::Write;
+
+pub use bundle::Bundle;
+pub use container::Container;
+pub use peer::Peer;
+pub use sandbox::Sandbox;
+
+/// Says on the real stderr, which libtest does not capture, that a test did not run and why.
+pub fn skip(test: &str, why: &str) {
+    let test = test.trim_end_matches("::here");
+    let test = test.strip_prefix("integration::").unwrap_or(test);
+    let _ = writeln!(std::io::stderr(), "SKIP {test}: {why}");
+}
+
+/// Ends the test here, with a printed reason, unless the machine has what it needs.
+macro_rules! requires {
+    ($condition:expr, $missing:expr) => {
+        if !$condition {
+            fn here() {}
+            $crate::support::skip(std::any::type_name_of_val(&here), &format!("needs {}", $missing));
+            return;
+        }
+    };
+}
+pub(crate) use requires;
+
+/// Ends the test here, with a printed reason, if the program under test is a peer that behaves differently.
+macro_rules! differs {
+    ($($peer:ident)|+, $why:expr) => {
+        if matches!($crate::support::peer::peer(), $($crate::support::Peer::$peer)|+) {
+            fn here() {}
+            let why = format!("{:?} differs: {}", $crate::support::peer::peer(), $why);
+            $crate::support::skip(std::any::type_name_of_val(&here), &why);
+            return;
+        }
+    };
+}
+pub(crate) use differs;

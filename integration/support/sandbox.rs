@@ -1,0 +1,166 @@
+//! The place in which one test plays: a temporary directory, an id, a cgroup path and a state root of its own, and the
+//! comparison of the machine before and after.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use super::cgroup;
+use super::peer::{Peer, peer, program};
+use super::run::{Output, Run};
+
+/// Part of the path of everything that tests make, so that what is left can be told from what was there.
+const MARK: &str = "corten-it-";
+
+/// All cgroups of this run are below it.
+static CGROUP_PARENT: LazyLock<String> = LazyLock::new(|| format!("/corten-test-{}", std::process::id()));
+
+/// How many sandboxes there are: the last one removes the common cgroup, because libtest has no hook at its end.
+static ALIVE: Mutex<u32> = Mutex::new(0);
+
+/// The mounts of this process that have nothing to do with tests.
+static MOUNTS_BEFORE: LazyLock<BTreeSet<String>> = LazyLock::new(mounts_of_others);
+
+/// Removes what the test left and fails it if the runtime left anything.
+pub struct Sandbox {
+    temp: TempDir,
+    pub id: String,
+    /// The default `linux.cgroupsPath`.
+    pub cgroup: String,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        LazyLock::force(&MOUNTS_BEFORE);
+        *alive() += 1;
+        // Init is orphaned by `create`; as containerd's shim and conmon do, we take it and read its exit status.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let temp = tempfile::Builder::new().prefix(MARK).tempdir().unwrap();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("corten-test-{}-{number}", std::process::id());
+        Self { temp, cgroup: format!("{}/{id}", *CGROUP_PARENT), id }
+    }
+
+    /// A name in the temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// The directory with config.json.
+    pub fn bundle(&self) -> PathBuf {
+        self.path("bundle")
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.bundle().join("rootfs")
+    }
+
+    /// `--root`.
+    pub fn state_root(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// `corten --root STATE COMMAND`.
+    pub fn runtime(&self, command: &str) -> Run {
+        Run::new(program()).arg("--root").arg(self.state_root()).arg(command)
+    }
+
+    /// `corten --root STATE COMMAND ID`, run to its end.
+    pub fn call(&self, command: &str) -> Output {
+        self.runtime(command).arg(&self.id).output()
+    }
+
+    /// The last sandbox takes the common cgroup along.
+    fn end_lease(&self) {
+        let mut alive = alive();
+        *alive -= 1;
+        if *alive == 0 {
+            for directory in cgroup::directories(&CGROUP_PARENT) {
+                // Not there, or in use because a test failed: neither is worth a second failure.
+                let _ = fs::remove_dir(directory);
+            }
+        }
+    }
+
+    /// What is still there of this sandbox's containers, in words.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mark = self.temp.path().to_str().unwrap();
+        let mut found = entries_of(&self.state_root());
+        found.extend(mounts().into_iter().filter(|line| line.contains(mark)));
+        if peer() == Peer::Crun {
+            // It leaves the cgroup behind when `create` fails.
+            cgroup::directories(&self.cgroup).iter().for_each(|it| drop(fs::remove_dir(it)));
+        }
+        found.extend(cgroup::directories(&self.cgroup).iter().filter(|it| it.exists()).map(|it| format!("{it:?}")));
+        found.extend(processes_of(mark));
+        found
+    }
+
+    /// Fails the test if a container left anything: checked after failures, and always at the end.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let left = self.leftovers();
+        assert!(left.is_empty(), "left behind: {left:#?}");
+        if peer() == Peer::Crun {
+            // It mounts its own binary in the host's namespace for a moment, which other threads see.
+            return;
+        }
+        let (before, now) = (&*MOUNTS_BEFORE, mounts_of_others());
+        assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let test_failed = std::thread::panicking();
+        let deleted: Vec<_> = entries_of(&self.state_root())
+            .iter()
+            .map(|id| self.runtime("delete").args(["--force", id]).output())
+            .collect();
+        self.end_lease();
+        if !test_failed {
+            deleted.into_iter().for_each(|output| drop(output.ok()));
+            self.assert_nothing_left();
+        }
+    }
+}
+
+fn alive() -> std::sync::MutexGuard<'static, u32> {
+    ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn entries_of(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn mounts() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().map(str::to_owned).collect()
+}
+
+fn mounts_of_others() -> BTreeSet<String> {
+    mounts().into_iter().filter(|line| !line.contains(MARK)).collect()
+}
+
+/// Processes whose command line or mounts show `mark`. Helpers of the tests are not meant.
+fn processes_of(mark: &str) -> Vec<String> {
+    let own = std::process::id().to_string();
+    let is_process = |name: &String| *name != own && name.bytes().all(|byte| byte.is_ascii_digit());
+    let read = |pid: &str, file: &str| {
+        fs::read(format!("/proc/{pid}/{file}")).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default()
+    };
+    let of_test = |pid: &String| {
+        let shows = read(pid, "cmdline").contains(mark) || read(pid, "mountinfo").contains(mark);
+        shows && !read(pid, "environ").contains(super::holder::MARK)
+    };
+    let pids = entries_of(Path::new("/proc")).into_iter().filter(is_process);
+    pids.filter(of_test)
+        .map(|pid| format!("process {pid} {:?} {}", read(&pid, "cmdline"), read(&pid, "stat")))
+        .collect()
+}

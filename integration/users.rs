@@ -1,0 +1,54 @@
+//! `process.user`: numbers, as given.
+
+use serde_json::json;
+
+use crate::support::{Bundle, differs};
+
+const IDS: [&str; 4] = ["grep", "-E", "^(Uid|Gid|Groups)", "/proc/self/status"];
+
+#[test]
+fn user_and_group_in_all_four_forms() {
+    let bundle = Bundle::new().args(&IDS).set("/process/user", json!({"uid": 1234, "gid": 5678}));
+    assert_eq!(bundle.prints(), "Uid:\t1234\t1234\t1234\t1234\nGid:\t5678\t5678\t5678\t5678\nGroups:\t \n");
+}
+
+#[test]
+fn additional_groups_are_exactly_those() {
+    let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [7, 4242, 9]});
+    let printed = Bundle::new().args(&IDS).set("/process/user", user).prints();
+    assert!(printed.ends_with("Groups:\t7 9 4242 \n"), "{printed}");
+}
+
+#[test]
+fn root_without_groups_has_none_of_the_callers() {
+    let bundle = Bundle::new().args(&IDS).through(["setpriv", "--groups", "27,44", "--"]);
+    assert!(bundle.prints().ends_with("Groups:\t \n"));
+}
+
+#[test]
+fn umask_is_the_configured_one() {
+    for (value, shown) in [(0o077, "0077"), (0o027, "0027"), (0, "0000")] {
+        let bundle = Bundle::sh("umask").set("/process/user/umask", value);
+        assert_eq!(bundle.prints().trim(), shown);
+    }
+}
+
+#[test]
+fn umask_unset_is_0022_whatever_the_callers() {
+    assert_eq!(Bundle::sh("umask").after_host_sh("umask 0077").prints(), "0022\n");
+}
+
+#[test]
+fn the_callers_umask_does_not_show_in_the_container() {
+    differs!(Runc | Crun, "makes directories with the caller's umask");
+    let script = "stat -c %a /dev/null /dev /made-by-runtime /mount-point; pwd";
+    let bundle = Bundle::sh(script).after_host_sh("umask 0077").tmpfs("/mount-point/inner", &[]);
+    let printed = bundle.set("/process/cwd", "/made-by-runtime").prints();
+    assert_eq!(printed, "666\n755\n755\n755\n/made-by-runtime\n");
+}
+
+#[test]
+fn stdio_can_be_reopened_by_the_user() {
+    let container = Bundle::sh("echo again > /dev/stdout").set("/process/user/uid", 1000).create();
+    assert_eq!(container.finish(), "again\n");
+}
