@@ -31,6 +31,8 @@ mod support;
 mod capabilities;
 mod kill_delete;
 mod lifecycle;
+mod mount_options;
+mod mounts;
 mod process;
 mod rlimits;
 mod state_and_list;
