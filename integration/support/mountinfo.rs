@@ -36,7 +36,11 @@ impl Mountinfo {
     #[track_caller]
     pub fn at(&self, target: &str) -> &Line {
         let found = self.lines.iter().rfind(|line| line.target == target);
-        found.unwrap_or_else(|| panic!("nothing is mounted at {target}: {:#?}", self.lines))
+        found.unwrap_or_else(|| panic!("nothing is mounted at {target}: {:?}", self.targets()))
+    }
+
+    pub fn targets(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| line.target.as_str()).collect()
     }
 
     pub fn has(&self, target: &str) -> bool {
