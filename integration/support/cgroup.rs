@@ -104,3 +104,10 @@ pub fn mounted_keys() -> Vec<String> {
         }
     }
 }
+
+/// rmdir from the leaves up; what is busy stays.
+pub fn remove_all(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    entries.filter_map(Result::ok).filter(|it| it.path().is_dir()).for_each(|it| remove_all(&it.path()));
+    let _ = fs::remove_dir(directory);
+}

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::cgroup;
+use super::mountinfo::Mountinfo;
 use super::peer::{Peer, peer, program};
 use super::run::{Output, Run};
+use super::wait::try_until;
 
 /// Part of the path of everything that tests make, so that what is left can be told from what was there.
 const MARK: &str = "corten-it-";
@@ -97,7 +101,7 @@ impl Sandbox {
             cgroup::directories(&self.cgroup).iter().for_each(|it| drop(fs::remove_dir(it)));
         }
         found.extend(cgroup::directories(&self.cgroup).iter().filter(|it| it.exists()).map(|it| format!("{it:?}")));
-        found.extend(processes_of(mark));
+        found.extend(processes_of(&[mark, &self.id]));
         found
     }
 
@@ -106,12 +110,26 @@ impl Sandbox {
     pub fn assert_nothing_left(&self) {
         let left = self.leftovers();
         assert!(left.is_empty(), "left behind: {left:#?}");
-        if peer() == Peer::Crun {
-            // It mounts its own binary in the host's namespace for a moment, which other threads see.
-            return;
+        assert_no_foreign_mounts();
+    }
+
+    /// Ends and removes by hand what a runtime that has failed its test left on the machine.
+    fn sweep(&self) {
+        let mark = self.temp.path().to_str().unwrap();
+        for pid in pids_of(&[mark, &self.id]) {
+            let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
         }
-        let (before, now) = (&*MOUNTS_BEFORE, mounts_of_others());
-        assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
+        for line in Mountinfo::of_self().lines.iter().rev().filter(|line| line.target.contains(mark)) {
+            let _ = unmount(&line.target, UnmountFlags::DETACH);
+        }
+        let gone = || {
+            self.leftovers().is_empty().then_some(()).or_else(|| {
+                cgroup::directories(&self.cgroup).iter().for_each(|it| cgroup::remove_all(it));
+                let _ = fs::remove_dir_all(self.state_root());
+                None
+            })
+        };
+        try_until(gone);
     }
 }
 
@@ -122,10 +140,15 @@ impl Drop for Sandbox {
             .iter()
             .map(|id| self.runtime("delete").args(["--force", id]).output())
             .collect();
+        let left = self.leftovers();
+        if !left.is_empty() {
+            self.sweep();
+        }
         self.end_lease();
         if !test_failed {
             deleted.into_iter().for_each(|output| drop(output.ok()));
-            self.assert_nothing_left();
+            assert!(left.is_empty(), "left behind: {left:#?}");
+            assert_no_foreign_mounts();
         }
     }
 }
@@ -148,19 +171,35 @@ fn mounts_of_others() -> BTreeSet<String> {
     mounts().into_iter().filter(|line| !line.contains(MARK)).collect()
 }
 
-/// Processes whose command line or mounts show `mark`. Helpers of the tests are not meant.
-fn processes_of(mark: &str) -> Vec<String> {
+#[track_caller]
+fn assert_no_foreign_mounts() {
+    if peer() == Peer::Crun {
+        // It mounts its own binary in the host's namespace for a moment, which other threads see.
+        return;
+    }
+    let (before, now) = (&*MOUNTS_BEFORE, mounts_of_others());
+    assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
+}
+
+/// Processes whose command line or mounts show one of the marks. Helpers of the tests are not meant.
+fn pids_of(marks: &[&str]) -> Vec<String> {
     let own = std::process::id().to_string();
     let is_process = |name: &String| *name != own && name.bytes().all(|byte| byte.is_ascii_digit());
-    let read = |pid: &str, file: &str| {
-        fs::read(format!("/proc/{pid}/{file}")).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default()
-    };
     let of_test = |pid: &String| {
-        let shows = read(pid, "cmdline").contains(mark) || read(pid, "mountinfo").contains(mark);
-        shows && !read(pid, "environ").contains(super::holder::MARK)
+        let shown = proc_file(pid, "cmdline") + &proc_file(pid, "mountinfo");
+        marks.iter().any(|mark| shown.contains(mark)) && !proc_file(pid, "environ").contains(super::holder::MARK)
     };
-    let pids = entries_of(Path::new("/proc")).into_iter().filter(is_process);
-    pids.filter(of_test)
-        .map(|pid| format!("process {pid} {:?} {}", read(&pid, "cmdline"), read(&pid, "stat")))
-        .collect()
+    entries_of(Path::new("/proc")).into_iter().filter(is_process).filter(of_test).collect()
+}
+
+/// The same in words.
+fn processes_of(marks: &[&str]) -> Vec<String> {
+    let words = |pid: &String| format!("process {pid} {:?} {}", proc_file(pid, "cmdline"), proc_file(pid, "stat"));
+    pids_of(marks).iter().map(words).collect()
+}
+
+/// Empty for a process that is gone or a zombie.
+fn proc_file(pid: &str, name: &str) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }

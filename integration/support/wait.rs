@@ -11,13 +11,19 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Asks again until there is an answer.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    try_until(ask).unwrap_or_else(|| panic!("waited {DEADLINE:?} for {what}"))
+}
+
+/// The same; `None` after the deadline.
+pub fn try_until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + DEADLINE;
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || Instant::now() >= end {
             return answer;
         }
-        assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}");
         poll_fds(&mut [], INTERVAL);
     }
 }

@@ -1,0 +1,105 @@
+//! Many commands at once: one winner, no damage, no hanging.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::run::Running;
+use crate::support::{Bundle, differs, peer};
+
+fn quiet(bundle: &Bundle, command: &str) -> Running {
+    // `create` shares its output with a program that stays: not a pipe.
+    bundle.command(command).stdout_to(Stdio::null()).stderr_to(Stdio::null()).spawn()
+}
+
+#[test]
+fn of_many_creates_with_one_id_one_wins() {
+    differs!(Runc, "the losers remove what the winner made");
+    let bundle = Bundle::idle();
+    bundle.write();
+    let racers: Vec<_> = (0..8).map(|_| quiet(&bundle, "create")).collect();
+    let won = racers.into_iter().map(Running::wait).filter(|output| output.status.success()).count();
+    assert_eq!(won, 1);
+    let state = bundle.call("state").ok().stdout;
+    assert!(state.contains("created"), "{state}");
+    bundle.call("start").ok().silent();
+    bundle.runtime("delete").args(["--force", &bundle.id]).output().ok();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn of_many_starts_one_wins() {
+    differs!(Runc, "has no lock: a second start may wait for ever");
+    let container = Bundle::idle().create();
+    let racers: Vec<_> = (0..6).map(|_| container.runtime("start").arg(&container.id).spawn()).collect();
+    let won = racers.into_iter().map(Running::wait).filter(|output| output.status.success()).count();
+    assert_eq!(won, 1);
+    assert_eq!(container.status(), "running");
+}
+
+#[test]
+fn of_many_deletes_all_come_to_an_end() {
+    let container = Bundle::idle().start();
+    let force = || container.runtime("delete").args(["--force", &container.id]).spawn();
+    let racers: Vec<_> = (0..6).map(|_| force()).collect();
+    let won = racers.into_iter().map(Running::wait).filter(|output| output.status.success()).count();
+    assert!(won >= 1);
+    container.runtime("delete").args(["--force", &container.id]).output().ok();
+    container.assert_nothing_left();
+}
+
+#[test]
+fn containers_with_different_ids_do_not_wait_for_each_other() {
+    let threads: Vec<_> = (0..6).map(|_| std::thread::spawn(|| Bundle::sh("echo ok").prints())).collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), "ok\n");
+    }
+}
+
+/// Whatever the order, a command answers with 0 or 1 and one line, and the state that is shown is whole.
+#[test]
+fn random_commands_on_one_id() {
+    differs!(Runc, "has no lock: it loses containers");
+    let end = Instant::now() + Duration::from_secs(4);
+    let bundle = Bundle::idle();
+    bundle.write();
+    // In front of the id, and behind it.
+    let calls: [(&[&str], &[&str]); 7] = [
+        (&["state"], &[]),
+        (&["start"], &[]),
+        (&["kill"], &["KILL"]),
+        (&["kill"], &["0"]),
+        (&["delete"], &[]),
+        (&["delete", "--force"], &[]),
+        (&["list"], &[]),
+    ];
+    std::thread::scope(|scope| {
+        for seed in 1..4u32 {
+            let bundle = &bundle;
+            scope.spawn(move || {
+                let mut random = seed.wrapping_mul(2_654_435_761);
+                while Instant::now() < end {
+                    // xorshift
+                    random ^= random << 13;
+                    random ^= random >> 17;
+                    random ^= random << 5;
+                    let output = match calls.get((random % 10) as usize) {
+                        None => quiet(bundle, "create").wait(),
+                        Some((["list"], _)) => bundle.runtime("list").output(),
+                        Some((before, after)) => {
+                            bundle.runtime(before[0]).args(&before[1..]).arg(&bundle.id).args(*after).output()
+                        }
+                    };
+                    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:#?}");
+                    if peer::is_corten() {
+                        assert!(output.stderr.lines().count() <= 1, "{output:#?}");
+                    }
+                    if output.stdout.starts_with('{') {
+                        serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    bundle.runtime("delete").args(["--force", &bundle.id]).output().ok();
+    bundle.assert_nothing_left();
+}
