@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::phrases::DOES_NOT_EXIST;
+use crate::support::run::Run;
 use crate::support::{Bundle, Container, differs};
 
 /// Kinds whose path is the host's.
@@ -403,9 +404,10 @@ fn poststop_runs_at_delete_force_and_after_run() {
 fn a_hook_over_its_time_is_killed_and_has_failed() {
     for kind in ["prestart", "createContainer"] {
         let bundle = Bundle::new();
-        // The id on the command line lets the sandbox find it.
-        let script = format!(": {}; exec sleep 600", bundle.id);
-        let mut hook = sh(&script);
+        // It waits for a writer; the path on its command line lets the sandbox find it.
+        let fifo = bundle.path("fifo");
+        Run::new("mkfifo").arg(&fifo).output().ok();
+        let mut hook = sh(&format!("read line < {}", fifo.display()));
         hook["timeout"] = 1.into();
         bundle.hook(kind, hook).create_fails().because(&format!("hooks.{kind}[0]")).because("timeout");
     }

@@ -79,6 +79,14 @@ impl Sandbox {
         self.runtime(command).arg(&self.id).output()
     }
 
+    /// What is found in the command line or the mounts of every process of this sandbox and of no other. Processes are
+    /// killed by it, so it must not be anything that a test can choose.
+    fn mark(&self) -> String {
+        let mark = self.temp.path().to_str().unwrap().to_owned();
+        assert!(mark.contains(MARK) && !mark.ends_with(MARK));
+        mark
+    }
+
     /// The last sandbox takes the common cgroup along.
     fn end_lease(&self) {
         let mut alive = alive();
@@ -93,7 +101,7 @@ impl Sandbox {
 
     /// What is still there of this sandbox's containers, in words.
     pub fn leftovers(&self) -> Vec<String> {
-        let mark = self.temp.path().to_str().unwrap();
+        let mark = &*self.mark();
         let mut found = entries_of(&self.state_root());
         found.extend(mounts().into_iter().filter(|line| line.contains(mark)));
         if peer() == Peer::Crun {
@@ -101,7 +109,7 @@ impl Sandbox {
             cgroup::directories(&self.cgroup).iter().for_each(|it| drop(fs::remove_dir(it)));
         }
         found.extend(cgroup::directories(&self.cgroup).iter().filter(|it| it.exists()).map(|it| format!("{it:?}")));
-        found.extend(processes_of(&[mark, &self.id]));
+        found.extend(processes_of(&self.mark()));
         found
     }
 
@@ -115,8 +123,8 @@ impl Sandbox {
 
     /// Ends and removes by hand what a runtime that has failed its test left on the machine.
     fn sweep(&self) {
-        let mark = self.temp.path().to_str().unwrap();
-        for pid in pids_of(&[mark, &self.id]) {
+        let mark = &*self.mark();
+        for pid in pids_of(&self.mark()) {
             let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
         }
         for line in Mountinfo::of_self().lines.iter().rev().filter(|line| line.target.contains(mark)) {
@@ -159,7 +167,7 @@ fn alive() -> std::sync::MutexGuard<'static, u32> {
 
 fn entries_of(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn mounts() -> BTreeSet<String> {
@@ -181,21 +189,29 @@ fn assert_no_foreign_mounts() {
     assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
 }
 
-/// Processes whose command line or mounts show one of the marks. Helpers of the tests are not meant.
-fn pids_of(marks: &[&str]) -> Vec<String> {
-    let own = std::process::id().to_string();
-    let is_process = |name: &String| *name != own && name.bytes().all(|byte| byte.is_ascii_digit());
+/// Our descendants whose command line or mounts show `mark`. As subreaper we inherit whatever a runtime leaves behind, so
+/// nobody else's processes are ever looked at, or killed. Helpers of the tests are not meant.
+fn pids_of(mark: &str) -> Vec<String> {
     let of_test = |pid: &String| {
         let shown = proc_file(pid, "cmdline") + &proc_file(pid, "mountinfo");
-        marks.iter().any(|mark| shown.contains(mark)) && !proc_file(pid, "environ").contains(super::holder::MARK)
+        shown.contains(mark) && !proc_file(pid, "environ").contains(super::holder::MARK)
     };
-    entries_of(Path::new("/proc")).into_iter().filter(is_process).filter(of_test).collect()
+    descendants(&std::process::id().to_string()).into_iter().filter(of_test).collect()
+}
+
+fn descendants(pid: &str) -> Vec<String> {
+    let threads = entries_of(&Path::new("/proc").join(pid).join("task"));
+    let children = threads.iter().map(|thread| proc_file(pid, &format!("task/{thread}/children")));
+    let children: Vec<_> =
+        children.flat_map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let below = children.iter().flat_map(|child| descendants(child));
+    below.chain(children.iter().cloned()).collect()
 }
 
 /// The same in words.
-fn processes_of(marks: &[&str]) -> Vec<String> {
+fn processes_of(mark: &str) -> Vec<String> {
     let words = |pid: &String| format!("process {pid} {:?} {}", proc_file(pid, "cmdline"), proc_file(pid, "stat"));
-    pids_of(marks).iter().map(words).collect()
+    pids_of(mark).iter().map(words).collect()
 }
 
 /// Empty for a process that is gone or a zombie.
