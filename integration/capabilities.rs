@@ -74,7 +74,6 @@ fn absent_capabilities_are_left_as_they_are() {
 /// Between create and start the init holds no more than the program will.
 #[test]
 fn the_waiting_init_is_limited_too() {
-    differs!(Runc | Crun, "drops capabilities before it waits, but the effective set is full or differs");
     let container = Bundle::new().create();
     let bounding = sets(&container.proc("status"))["Bnd"];
     assert_eq!(bounding, KILL | NET_BIND_SERVICE | AUDIT_WRITE);
@@ -82,7 +81,6 @@ fn the_waiting_init_is_limited_too() {
 
 #[test]
 fn an_unknown_capability_is_a_warning() {
-    differs!(Crun, "refuses it");
     for unknown in ["CAP_NO_SUCH", "CHOWN", "cap_chown", "CAP_"] {
         let names = json!(["CAP_KILL", unknown]);
         let capabilities = json!({"bounding": names, "permitted": names, "effective": names});

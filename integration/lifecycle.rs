@@ -183,7 +183,7 @@ fn root_may_be_relative() {
         let run = crate::support::run::Run::new(crate::support::peer::program());
         run.args(["--root", "state", name]).dir(&bundle.path(""))
     };
-    let out = std::fs::File::create_new(bundle.path("out")).unwrap();
+    let out = fs::File::create_new(bundle.path("out")).unwrap();
     let create = command("create").args(["--bundle", "bundle", &bundle.id]);
     create.stdout_to(out.try_clone().unwrap()).stderr_to(out).output().ok();
     assert!(bundle.state_root().join(&bundle.id).exists());
@@ -213,7 +213,7 @@ fn run_deletes_the_container() {
 
 #[test]
 fn run_keep_leaves_a_stopped_container_with_its_cgroup() {
-    differs!(Runc | Crun, "has no --keep");
+    differs!(Crun, "has no --keep");
     let container = Container::run_and_keep(Bundle::new());
     assert_eq!(container.state()["status"], "stopped");
     assert!(crate::support::cgroup::directories(&container.cgroup).iter().any(|it| it.exists()));

@@ -33,6 +33,7 @@ mod cgroups;
 mod cli;
 mod concurrency;
 mod devices;
+mod engine_configs;
 mod errors;
 mod fds;
 mod hooks;

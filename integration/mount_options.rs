@@ -15,8 +15,8 @@ fn table_of(bundle: Bundle) -> Mountinfo {
 }
 
 /// What crun 1.8 does not know, or does not do: options that clear, propagation of a tmpfs, recursive access times.
-const CRUN_LACKS: &str = "async_ iversion lazytime loud noiversion nolazytime silent atime dev diratime exec nosymfollow
-    nostrictatime rw suid symfollow last_atime_mode_wins atime_modes_are_one_choice rshared runbindable shared unbindable
+const CRUN_LACKS: &str = "async_ iversion loud noiversion silent atime dev diratime exec nosymfollow
+    nostrictatime rw suid symfollow last_atime_mode_wins rshared runbindable shared unbindable
     ratime rdiratime rnoatime rnodiratime rnostrictatime rnosymfollow rrelatime rstrictatime rsymfollow";
 
 macro_rules! crun_passes {
@@ -73,20 +73,17 @@ mod attribute {
         norelatime: ["relatime", "norelatime"] => |it| !it.is("noatime");
         nostrictatime: ["strictatime", "nostrictatime"] => |it| it.is("relatime");
         nosuid: ["nosuid"] => |it| it.is("nosuid");
-        nosymfollow: ["nosymfollow"] => |it| it.is("nosymfollow"),
-            differs Runc: "does not know it";
+        nosymfollow: ["nosymfollow"] => |it| it.is("nosymfollow");
         relatime: ["relatime"] => |it| it.is("relatime");
         ro: ["ro"] => |it| it.is("ro");
         rw: ["ro", "rw"] => |it| it.is("rw") && it.filesystem_is("rw");
         strictatime: ["strictatime"] => |it| !it.is("relatime") && !it.is("noatime");
         suid: ["nosuid", "suid"] => |it| !it.is("nosuid");
-        symfollow: ["nosymfollow", "symfollow"] => |it| !it.is("nosymfollow"),
-            differs Runc: "does not know it";
+        symfollow: ["nosymfollow", "symfollow"] => |it| !it.is("nosymfollow");
         last_of_ro_and_rw_wins: ["rw", "ro", "rw", "ro"] => |it| it.is("ro");
         last_atime_mode_wins: ["noatime", "strictatime", "relatime", "noatime"] => |it| it.is("noatime"),
             differs Runc: "collects bits";
-        atime_modes_are_one_choice: ["noatime", "strictatime"] => |it| !it.is("noatime") && !it.is("relatime"),
-            differs Runc: "collects bits";
+        atime_modes_are_one_choice: ["noatime", "strictatime"] => |it| !it.is("noatime") && !it.is("relatime");
         all_at_once: ["nosuid", "nodev", "noexec", "ro", "noatime", "nodiratime"]
             => |it| ["nosuid", "nodev", "noexec", "ro", "noatime", "nodiratime"].iter().all(|option| it.is(option));
     }
@@ -193,7 +190,6 @@ fn remount() {
 
 #[test]
 fn remount_of_a_bind_mount_changes_the_mount_alone() {
-    differs!(Crun, "takes the source as a file to be made");
     let bundle = Bundle::new().tmpfs("/m", &[]).mount("/m", "none", "/", &["remount", "bind", "ro", "noexec"]);
     let line = line_of(bundle);
     assert!(line.is("ro") && line.is("noexec") && line.filesystem_is("rw"), "{line:?}");
@@ -308,7 +304,7 @@ mod idmap {
 
     #[test]
     fn half_a_mapping_is_refused() {
-        differs!(Runc | Crun, "does not look");
+        differs!(Runc, "does not look");
         for half in ["uidMappings", "gidMappings"] {
             let bundle = Bundle::new();
             let source = bundle.host_directory("src");

@@ -86,7 +86,6 @@ fn tmpcopyup_copies_what_the_tmpfs_covers() {
 
 #[test]
 fn tmpcopyup_before_read_only() {
-    differs!(Crun, "copies nothing");
     let script = "cat /m/file; touch /m/new 2>&1";
     let bundle = Bundle::sh(script).file("m/file", "content\n").tmpfs("/m", &["tmpcopyup", "ro"]);
     let output = bundle.run().exits(1);

@@ -146,7 +146,6 @@ fn a_pid_namespace_joined_by_path() {
 
 #[test]
 fn a_mount_namespace_joined_by_path() {
-    differs!(Crun, "does not pivot in a joined namespace");
     let holder = Holder::mounts("private");
     let container = with("mount", Some(holder.path("mnt"))).create();
     assert_eq!(container.namespace("mnt"), holder.link("mnt"));
@@ -169,7 +168,6 @@ fn a_user_namespace_joined_by_path() {
 
 #[test]
 fn each_pair_joined_by_path() {
-    differs!(Crun, "does not join the mount or the pid namespace in every mix");
     for (index, first) in KINDS.iter().enumerate() {
         for second in &KINDS[index + 1..] {
             let pair = [first, second];
@@ -216,7 +214,6 @@ fn a_file_of_another_kind_is_refused() {
 
 #[test]
 fn a_file_of_another_kind_is_refused_for_user_and_time() {
-    differs!(Runc | Crun, "refuses for other reasons, or not at all");
     for (kind, wrong) in [("user", "net"), ("time", "uts")] {
         let file = PathBuf::from(format!("/proc/self/ns/{wrong}"));
         only(&[("mount", None), (kind, Some(file))]).create_fails().names("linux.namespaces[1].path");
@@ -233,7 +230,6 @@ fn a_file_that_is_no_namespace_or_not_there_is_refused() {
 
 #[test]
 fn a_relative_path_is_refused() {
-    differs!(Runc | Crun, "takes it relative to where it is");
     let refusal = only(&[("mount", None), ("network", Some("ns/net".into()))]).create_fails();
     refusal.names("linux.namespaces[1].path");
 }
@@ -250,7 +246,7 @@ fn hostname_and_domainname() {
     let bundle = Bundle::sh("hostname; cat /proc/sys/kernel/domainname").set("/hostname", "inside");
     let before = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert!(bundle.prints().starts_with("inside\n"));
-    differs!(Runc | Crun, "1.1.5 and 1.8 do not know domainname");
+    differs!(Runc, "1.1.5 and 1.8 do not know domainname");
     let bundle = Bundle::sh("hostname; cat /proc/sys/kernel/domainname").set("/domainname", "example.org");
     assert_eq!(bundle.prints(), "container\nexample.org\n");
     assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
@@ -258,13 +254,12 @@ fn hostname_and_domainname() {
 
 #[test]
 fn hostname_without_a_uts_namespace_is_refused() {
-    differs!(Crun, "does not look");
     Bundle::new().without_namespace("uts").create_fails().names("hostname");
 }
 
 #[test]
 fn domainname_without_a_uts_namespace_is_refused() {
-    differs!(Runc | Crun, "1.1.5 and 1.8 do not know domainname");
+    differs!(Runc, "1.1.5 and 1.8 do not know domainname");
     let bundle = Bundle::new().without_namespace("uts").remove("/hostname");
     bundle.set("/domainname", "example.org").create_fails().names("domainname");
 }

@@ -131,7 +131,7 @@ fn a_shared_mount_sends_to_the_host_when_the_root_is_shared() {
 
 #[test]
 fn unbindable_cannot_be_bound() {
-    differs!(Runc | Crun, "makes it private instead, or fails");
+    differs!(Runc, "makes it private instead, or fails");
     let capabilities = serde_json::json!(["CAP_SYS_ADMIN"]);
     let bundle = Bundle::sh("mount -o bind / /tmp 2>&1 || echo refused")
         .set("/linux/rootfsPropagation", "unbindable")

@@ -84,8 +84,8 @@ fn an_unknown_type_is_refused() {
 #[test]
 fn a_type_given_twice_is_refused() {
     crate::support::differs!(Runc | Crun, "lets the last one win");
-    let bundle = Bundle::new().push("/process/rlimits", rlimit("RLIMIT_CORE", 0, 0));
-    bundle.push("/process/rlimits", rlimit("RLIMIT_CORE", 1, 1)).create_fails().names("process.rlimits[1]");
+    let bundle = Bundle::new().push("/process/rlimits", rlimit("RLIMIT_CORE", 1, 1));
+    bundle.push("/process/rlimits", rlimit("RLIMIT_CORE", 0, 0)).create_fails().names("process.rlimits[1]");
 }
 
 #[test]

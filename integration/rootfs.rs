@@ -42,13 +42,11 @@ fn paths_that_are_no_directory() {
 fn root_is_required() {
     Bundle::new().remove("/root").create_fails().names("root");
     Bundle::new().remove("/root/path").create_fails().names("root.path");
-    differs!(Runc, "takes the bundle");
     Bundle::new().set("/root/path", "").create_fails().names("root.path");
 }
 
 #[test]
 fn readonly_still_gets_its_mount_points_and_cwd() {
-    differs!(Crun, "makes the cwd when the root is read-only already");
     let bundle = Bundle::sh("pwd; ls -d /new/mount; touch /x 2>&1; grep -c ' / ro' /proc/self/mountinfo");
     let bundle = bundle.set("/root/readonly", true).tmpfs("/new/mount", &[]).set("/process/cwd", "/new/cwd");
     assert_eq!(bundle.prints(), "/new/cwd\n/new/mount\ntouch: /x: Read-only file system\n1\n");
@@ -99,10 +97,7 @@ fn without_a_mount_namespace() {
     differs!(Runc | Crun, "leaves its mounts");
     let container = without_mount_namespace("ls /; touch /m/file; echo ready; sleep 600").start();
     container.says("ready\n");
-    assert_eq!(
-        container.stdout(),
-        format!("{}ready\n", LS.replace("proc", "m\nproc").replace("home\nm\n", "home\nm\n"))
-    );
+    assert_eq!(container.stdout(), format!("{}ready\n", LS.replace("proc", "m\nproc")));
     assert_eq!(container.namespace("mnt"), fs::read_link("/proc/self/ns/mnt").unwrap().to_str().unwrap());
     let m = container.rootfs().join("m");
     assert!(Mountinfo::of_self().has(m.to_str().unwrap()));

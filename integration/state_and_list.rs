@@ -136,7 +136,6 @@ fn list_of_nothing() {
 
 #[test]
 fn list_knows_two_formats() {
-    differs!(Crun, "says what it knows and exits with 0");
     let bundle = Bundle::new();
     Refusal::from_output("list", bundle.runtime("list").args(["--format", "yaml"]).output()).because("yaml");
 }

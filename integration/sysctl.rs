@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Bundle, differs};
+use crate::support::Bundle;
 
 fn with(key: &str, value: &str) -> Bundle {
     let mut bundle = Bundle::new();
@@ -36,7 +36,6 @@ fn is_set_though_proc_sys_is_read_only() {
 
 #[test]
 fn keys_may_have_slashes() {
-    differs!(Runc | Crun, "1.1.5 and 1.8 want dots");
     let bundle = with("net/ipv4/conf/lo/forwarding", "1").args(&["cat", "/proc/sys/net/ipv4/conf/lo/forwarding"]);
     assert_eq!(bundle.prints(), "1\n");
 }
@@ -59,7 +58,6 @@ fn keys_of_namespaces_that_are_the_hosts_are_refused() {
 
 #[test]
 fn hostname_has_a_property_of_its_own() {
-    differs!(Crun, "sets it");
     with("kernel.hostname", "other").create_fails().names("linux.sysctl");
 }
 

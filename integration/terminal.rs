@@ -179,7 +179,7 @@ fn interactive(script: &str) -> Bundle {
 
 #[test]
 fn run_relays_the_terminal() {
-    differs!(Crun, "sets the first size late");
+    differs!(Runc | Crun, "sets the first size late");
     let (mut pty, slave) = Pty::open();
     pty.resize(33, 101);
     let bundle = interactive("tty; stty size; read line; echo got $line; exit 9");
@@ -193,7 +193,7 @@ fn run_relays_the_terminal() {
 
 #[test]
 fn run_relays_a_new_size() {
-    differs!(Crun, "sets the first size late");
+    differs!(Runc | Crun, "sets the first size late");
     let (mut pty, slave) = Pty::open();
     pty.resize(20, 60);
     let bundle = interactive("trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.1; done");

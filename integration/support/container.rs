@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait
 use serde_json::Value;
 
 use super::refusal::Refusal;
-use super::run::{Output, Run};
+use super::run::Run;
 use super::wait::{DEADLINE, poll_fds, until};
 use super::{Bundle, Sandbox};
 

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -19,14 +18,13 @@ use super::wait::{DEADLINE, poll_fds};
 pub struct Run {
     command: Command,
     stdin: Option<Vec<u8>>,
-    deadline: Duration,
 }
 
 impl Run {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, stdin: None, deadline: DEADLINE }
+        Self { command, stdin: None }
     }
 
     /// A script for the host's shell.
@@ -82,11 +80,6 @@ impl Run {
         self.stdin_from(again()).stdout_to(again()).stderr_to(again())
     }
 
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
     /// Starts it and returns at once.
     pub fn spawn(mut self) -> Running {
         let what = format!("{:?}", self.command);
@@ -96,7 +89,7 @@ impl Run {
             // The program may end without reading, which is its own business.
             let _ = pipe.write_all(&bytes);
         }
-        Running { what, end: Instant::now() + self.deadline, out: child.stdout.take(), err: child.stderr.take(), child }
+        Running { what, end: Instant::now() + DEADLINE, out: child.stdout.take(), err: child.stderr.take(), child }
     }
 
     /// Runs it to its end.
@@ -121,11 +114,6 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
-    }
-
-    /// Its stdin, if that was made a pipe and nothing was given to write.
-    pub fn stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().expect("stdin is a pipe")
     }
 
     /// Reads its stdout up to and including `needle`.
@@ -232,11 +220,6 @@ impl Output {
         let warns = |line: &str| peer() == Peer::Runc && line.contains("level=warning");
         assert!(self.stderr.lines().all(warns), "not silent: {self:#?}");
         self
-    }
-
-    /// The signal that ended it.
-    pub fn signal(&self) -> Option<i32> {
-        self.status.signal()
     }
 
     /// Stdout without the line break at its end.
