@@ -1,8 +1,15 @@
 //! `process`: the program, who it is, and what it may do.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
+use oci_spec::runtime;
 use serde::{Deserialize, Serialize};
+
+use super::document::Node;
+use super::presence::require;
+use super::property::{Property, absolute, check_number_list, unless_empty};
+use crate::error::{Error, Result};
 
 /// The checked chapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,3 +146,356 @@ pub const RLIMITS: [(&str, u32); 16] = [
     ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
     ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
 ];
+
+impl Process {
+    /// Checks the chapter. `given` is the object as written, where oci-spec does not tell absent from 0.
+    pub(super) fn check(spec: &runtime::Process, given: &Node<'_>, warnings: &mut Vec<String>) -> Result<Self> {
+        refuse_later_properties(spec)?;
+        check_exec_cpu_affinity(given)?;
+        Ok(Self {
+            terminal: check_terminal(spec, given)?,
+            cwd: absolute("process.cwd", spec.cwd())?,
+            args: check_args(spec)?,
+            env: check_env(spec)?,
+            user: check_user(spec.user())?,
+            capabilities: check_capabilities(given, warnings),
+            rlimits: check_rlimits(spec)?,
+            no_new_privileges: spec.no_new_privileges().unwrap_or(false),
+            oom_score_adj: check_oom_score_adj(spec)?,
+            apparmor_profile: unless_empty(spec.apparmor_profile().as_ref()),
+            selinux_label: unless_empty(spec.selinux_label().as_ref()),
+        })
+    }
+}
+
+/// What a later release adds must not do nothing until then.
+fn refuse_later_properties(spec: &runtime::Process) -> Result<()> {
+    if spec.scheduler().is_some() {
+        return Err(Error::unsupported("process.scheduler", "setting a scheduler is not supported yet"));
+    }
+    if spec.io_priority().is_some() {
+        return Err(Error::unsupported("process.ioPriority", "setting an I/O priority is not supported yet"));
+    }
+    Ok(())
+}
+
+/// SPEC(config, process.execCPUAffinity): for processes that exec adds; here only its lists are checked.
+fn check_exec_cpu_affinity(given: &Node<'_>) -> Result<()> {
+    for key in ["initial", "final"] {
+        let property = format!("process.execCPUAffinity.{key}");
+        let value = given.get("execCPUAffinity").get(key);
+        let Some(list) = value.text() else {
+            if value.is_given() {
+                return Err(Error::invalid(property, format!("expected a string, found {}", value.kind())));
+            }
+            continue;
+        };
+        // The schema allows blanks.
+        let list: String = list.chars().filter(|letter| *letter != ' ').collect();
+        if !list.is_empty() {
+            check_number_list(&property, &list)?;
+        }
+    }
+    Ok(())
+}
+
+/// SPEC(config, process.consoleSize): ignored without a terminal; height and width are required in it.
+fn check_terminal(spec: &runtime::Process, given: &Node<'_>) -> Result<Option<Terminal>> {
+    if !spec.terminal().unwrap_or(false) {
+        return Ok(None);
+    }
+    let Some(size) = spec.console_size() else { return Ok(Some(Terminal { size: None })) };
+    let at = Property::Document("process");
+    for key in ["height", "width"] {
+        require(&Property::Key(&at, "consoleSize"), given.get("consoleSize"), key)?;
+    }
+    let rows = terminal_size("process.consoleSize.height", size.height())?;
+    let columns = terminal_size("process.consoleSize.width", size.width())?;
+    Ok(Some(Terminal { size: Some((rows, columns)) }))
+}
+
+fn terminal_size(property: &str, value: u64) -> Result<u16> {
+    u16::try_from(value)
+        .map_err(|_| Error::invalid(property, format!("{value} is more than a terminal can have, 65535")))
+}
+
+/// SPEC(config, process.args): at least one entry on Linux.
+fn check_args(spec: &runtime::Process) -> Result<Vec<String>> {
+    match spec.args() {
+        Some(args) if !args.is_empty() => Ok(args.clone()),
+        Some(_) | None => Err(Error::invalid("process.args", "is empty: there is no program to run")),
+    }
+}
+
+/// SPEC(config, process.env): `K=V`. The last of one key wins and keeps its place, as in runc.
+fn check_env(spec: &runtime::Process) -> Result<Vec<String>> {
+    let mut seen = HashSet::new();
+    let mut env = Vec::new();
+    for (index, entry) in spec.env().as_deref().unwrap_or_default().iter().enumerate().rev() {
+        let key = check_env_entry(index, entry)?;
+        if seen.insert(key) {
+            env.push(entry.clone());
+        }
+    }
+    env.reverse();
+    Ok(env)
+}
+
+/// The key of an entry.
+fn check_env_entry(index: usize, entry: &str) -> Result<&str> {
+    match entry.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(key),
+        Some(_) => Err(Error::invalid(format!("process.env[{index}]"), format!("{entry:?} has no name before \"=\""))),
+        None => Err(Error::invalid(format!("process.env[{index}]"), format!("{entry:?} has no \"=\""))),
+    }
+}
+
+fn check_user(spec: &runtime::User) -> Result<User> {
+    let additional_gids = spec.additional_gids().clone().unwrap_or_default();
+    check_id("process.user.uid", spec.uid())?;
+    check_id("process.user.gid", spec.gid())?;
+    for (index, gid) in additional_gids.iter().enumerate() {
+        check_id(&format!("process.user.additionalGids[{index}]"), *gid)?;
+    }
+    Ok(User { uid: spec.uid(), gid: spec.gid(), additional_gids, umask: check_umask(spec)? })
+}
+
+/// KERNEL: (uid_t) -1 means "leave it" in every call that sets one.
+pub(super) fn check_id(property: &str, id: u32) -> Result<()> {
+    if id == u32::MAX {
+        return Err(Error::invalid(property, format!("{id} is not an id: the kernel reads it as -1")));
+    }
+    Ok(())
+}
+
+/// COMPAT(runc): 0022 when unset, what runc and crun give every container.
+fn check_umask(spec: &runtime::User) -> Result<u32> {
+    let umask = spec.umask().unwrap_or(0o022);
+    if umask > 0o777 {
+        return Err(Error::invalid(
+            "process.user.umask",
+            format!("{umask} (octal {umask:o}) is above 511 (octal 777)"),
+        ));
+    }
+    Ok(umask)
+}
+
+/// SPEC(config, process.capabilities): an omitted set is empty; an unknown name is warned about, no error.
+///
+/// Read as written: oci-spec also takes `chown` for CAP_CHOWN, which would give what runc withholds.
+fn check_capabilities(given: &Node<'_>, warnings: &mut Vec<String>) -> Option<Capabilities> {
+    let sets = given.get("capabilities");
+    if !sets.is_given() {
+        return None;
+    }
+    let mut unknown = BTreeSet::new();
+    let mut set = |key: &str| {
+        let mut bits = 0;
+        for name in sets.get(key).items().iter().filter_map(Node::text) {
+            match CAPABILITIES.iter().position(|known| *known == name) {
+                Some(number) => bits |= 1_u64 << number,
+                None => _ = unknown.insert(name.to_owned()),
+            }
+        }
+        CapSet(bits)
+    };
+    let capabilities = Capabilities {
+        bounding: set("bounding"),
+        effective: set("effective"),
+        inheritable: set("inheritable"),
+        permitted: set("permitted"),
+        ambient: set("ambient"),
+    };
+    if !unknown.is_empty() {
+        let names = Vec::from_iter(unknown).join(" ");
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{names}]"));
+    }
+    Some(capabilities)
+}
+
+/// SPEC(config, process.rlimits): no type twice.
+fn check_rlimits(spec: &runtime::Process) -> Result<Vec<Rlimit>> {
+    let mut rlimits: Vec<Rlimit> = Vec::new();
+    for (index, entry) in spec.rlimits().iter().flatten().enumerate() {
+        let property = format!("process.rlimits[{index}]");
+        let rlimit = check_rlimit(&property, entry)?;
+        if rlimits.iter().any(|other| other.resource == rlimit.resource) {
+            return Err(Error::invalid(format!("{property}.type"), format!("{} is given twice", entry.typ())));
+        }
+        rlimits.push(rlimit);
+    }
+    Ok(rlimits)
+}
+
+fn check_rlimit(property: &str, spec: &runtime::PosixRlimit) -> Result<Rlimit> {
+    let (soft, hard) = (spec.soft(), spec.hard());
+    if soft > hard {
+        return Err(Error::invalid(format!("{property}.soft"), format!("{soft} is above the hard limit {hard}")));
+    }
+    let name = spec.typ().to_string();
+    match RLIMITS.iter().find(|(known, _)| *known == name) {
+        Some((_, resource)) => Ok(Rlimit { resource: *resource, soft, hard }),
+        None => Err(Error::invalid(format!("{property}.type"), format!("{name:?} is not a limit of Linux"))),
+    }
+}
+
+/// SPEC(config, process.oomScoreAdj): unset must not be touched; the range is proc(5)'s.
+fn check_oom_score_adj(spec: &runtime::Process) -> Result<Option<i32>> {
+    match spec.oom_score_adj() {
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(Error::invalid("process.oomScoreAdj", format!("{score} is out of range (-1000 to 1000)")))
+        }
+        score => Ok(score),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::testing::{accept, assert_refused};
+    use crate::error::Kind;
+
+    #[test]
+    fn the_last_of_one_variable_wins() {
+        let config = accept(&json!({"process": {"env": ["A=1", "B=", "A=2", "C==x"]}}));
+        assert_eq!(config.process.unwrap().env, ["B=", "A=2", "C==x"]);
+    }
+
+    #[test]
+    fn terminals() {
+        let terminal = |patch| accept(&json!({"process": patch})).process.unwrap().terminal;
+        assert_eq!(terminal(json!({"consoleSize": {"height": 70000, "width": 1}})), None);
+        assert_eq!(terminal(json!({"terminal": false, "consoleSize": {}})), None);
+        assert_eq!(terminal(json!({"terminal": true})), Some(Terminal { size: None }));
+        let size = json!({"terminal": true, "consoleSize": {"height": 24, "width": 80}});
+        assert_eq!(terminal(size), Some(Terminal { size: Some((24, 80)) }));
+    }
+
+    #[test]
+    fn zero_is_a_value_and_unset_is_none() {
+        let process = accept(&json!({"process": {"oomScoreAdj": 0, "user": {"umask": 0}, "apparmorProfile": ""}}));
+        let process = process.process.unwrap();
+        assert_eq!((process.oom_score_adj, process.user.umask, process.apparmor_profile), (Some(0), 0, None));
+    }
+
+    #[test]
+    fn capabilities() {
+        let config = accept(&json!({"process": {"capabilities": {
+            "bounding": ["CAP_CHECKPOINT_RESTORE", "CAP_CHOWN"], "effective": ["CAP_Y", "CAP_X"], "ambient": ["CAP_X", "CAP_KILL"]
+        }}}));
+        assert_eq!(config.warnings, ["ignoring unknown or unavailable capabilities: [CAP_X CAP_Y]"]);
+        let sets = config.process.unwrap().capabilities.unwrap();
+        assert_eq!((sets.bounding, sets.effective, sets.ambient), (CapSet(1 << 40 | 1), CapSet(0), CapSet(1 << 5)));
+        let none = accept(&json!({"process": {"capabilities": {}}})).process.unwrap().capabilities;
+        assert_eq!(none, Some(Capabilities::default()));
+    }
+
+    #[test]
+    fn rlimits() {
+        let entry = |kind: &str| json!({"type": kind, "soft": 0, "hard": u64::MAX});
+        let entries: Vec<_> = RLIMITS.iter().map(|(name, _)| entry(name)).collect();
+        let rlimits = accept(&json!({"process": {"rlimits": entries}})).process.unwrap().rlimits;
+        let numbers: Vec<_> = rlimits.iter().map(|rlimit| rlimit.resource).collect();
+        assert_eq!(numbers, RLIMITS.map(|(_, number)| number));
+        assert_eq!(rlimits[0].hard, u64::MAX);
+    }
+
+    #[test]
+    fn refused() {
+        let process = |patch| json!({"process": patch});
+        let nofile = json!({"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1});
+        assert_refused(
+            Kind::InvalidConfig,
+            &[
+                ("cwd", process(json!({"cwd": "tmp"})), "process.cwd: \"tmp\" is not an absolute path"),
+                ("empty cwd", process(json!({"cwd": ""})), "process.cwd: \"\" is not an absolute path"),
+                ("no args", process(json!({"args": null})), "process.args: is empty: there is no program to run"),
+                ("empty args", process(json!({"args": []})), "process.args: is empty: there is no program to run"),
+                ("env", process(json!({"env": ["A=1", "B"]})), "process.env[1]: \"B\" has no \"=\""),
+                ("env key", process(json!({"env": ["=1"]})), "process.env[0]: \"=1\" has no name before \"=\""),
+                (
+                    "width",
+                    process(json!({"terminal": true, "consoleSize": {"height": 5}})),
+                    "process.consoleSize.width: is required",
+                ),
+                (
+                    "height",
+                    process(json!({"terminal": true, "consoleSize": {"height": 65536, "width": 5}})),
+                    "process.consoleSize.height: 65536 is more than a terminal can have, 65535",
+                ),
+                (
+                    "umask",
+                    process(json!({"user": {"umask": 512}})),
+                    "process.user.umask: 512 (octal 1000) is above 511 (octal 777)",
+                ),
+                (
+                    "uid",
+                    process(json!({"user": {"uid": u32::MAX}})),
+                    "process.user.uid: 4294967295 is not an id: the kernel reads it as -1",
+                ),
+                (
+                    "gid",
+                    process(json!({"user": {"gid": u32::MAX}})),
+                    "process.user.gid: 4294967295 is not an id: the kernel reads it as -1",
+                ),
+                (
+                    "additional gid",
+                    process(json!({"user": {"additionalGids": [1, u32::MAX]}})),
+                    "process.user.additionalGids[1]: 4294967295 is not an id: the kernel reads it as -1",
+                ),
+                (
+                    "oom",
+                    process(json!({"oomScoreAdj": 1001})),
+                    "process.oomScoreAdj: 1001 is out of range (-1000 to 1000)",
+                ),
+                (
+                    "oom",
+                    process(json!({"oomScoreAdj": -1001})),
+                    "process.oomScoreAdj: -1001 is out of range (-1000 to 1000)",
+                ),
+                (
+                    "rlimit twice",
+                    process(json!({"rlimits": [nofile, {"type": "RLIMIT_CPU", "soft": 1, "hard": 1}, nofile]})),
+                    "process.rlimits[2].type: RLIMIT_NOFILE is given twice",
+                ),
+                (
+                    "soft above hard",
+                    process(json!({"rlimits": [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]})),
+                    "process.rlimits[0].soft: 2 is above the hard limit 1",
+                ),
+                (
+                    "affinity",
+                    process(json!({"execCPUAffinity": {"initial": "0-3", "final": "3-1"}})),
+                    "process.execCPUAffinity.final: \"3-1\" is not a list of numbers and ranges such as \"0-3,7\"",
+                ),
+                (
+                    "affinity",
+                    process(json!({"execCPUAffinity": {"initial": 3}})),
+                    "process.execCPUAffinity.initial: expected a string, found a number",
+                ),
+                (
+                    "capability",
+                    process(json!({"capabilities": {"bounding": [5]}})),
+                    "process.capabilities.bounding[0]: invalid type: integer 5, expected a string",
+                ),
+            ],
+        );
+        assert_refused(
+            Kind::Unsupported,
+            &[
+                (
+                    "scheduler",
+                    process(json!({"scheduler": {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_DL_OVERRUN"]}})),
+                    "process.scheduler: setting a scheduler is not supported yet",
+                ),
+                (
+                    "I/O priority",
+                    process(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 0}})),
+                    "process.ioPriority: setting an I/O priority is not supported yet",
+                ),
+            ],
+        );
+    }
+}

@@ -146,9 +146,7 @@ pub fn in_words(errno: Errno) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.clone().next()) {
         // "I/O error" stays as it is, "No such process" becomes "no such process".
-        (Some(first), Some(second)) if second.is_lowercase() => {
-            first.to_lowercase().chain(letters).collect()
-        }
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(letters).collect(),
         _ => text.to_owned(),
     }
 }
@@ -201,7 +199,10 @@ mod tests {
 
     #[test]
     fn is_one_line_whatever_the_configuration_holds() {
-        assert_eq!(Error::invalid("hostname", "\"a\nb\" is not a name").to_string(), "hostname: \"a\\nb\" is not a name");
+        assert_eq!(
+            Error::invalid("hostname", "\"a\nb\" is not a name").to_string(),
+            "hostname: \"a\\nb\" is not a name"
+        );
     }
 
     #[test]

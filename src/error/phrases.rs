@@ -18,3 +18,7 @@ pub const START_STOPPED: &str = "cannot start a container that has stopped";
 pub const START_RUNNING: &str = "cannot start an already running container";
 /// runc's tests; a mount point of proc or sysfs that is a symlink.
 pub const ORDINARY_DIRECTORY: &str = "must be mounted on ordinary directory";
+/// runc's users and tests; `create` and `run --detach`.
+pub const TERMINAL_NEEDS_SOCKET: &str = "cannot allocate tty if runc will detach without setting console socket";
+/// The same.
+pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will not detach or allocate tty";

@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh Debian machine: `make demo` and `make test`. Both install what is missing.
+
+PACKAGES := libseccomp-dev busybox-static gcc pkg-config
+TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASE  := target/$(TARGET)/release/corten
+DEBUG    := target/$(TARGET)/debug/corten
+CGROUP2  := integration/cgroup2-view
+
+.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 conformance-runtime-tools packages install
+
+build: packages
+	cargo build --release --bins
+
+debug: packages
+	cargo build --bins
+
+demo: build
+	integration/demo $(RELEASE)
+
+# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups.
+test: lint unit integration
+
+lint: packages
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib --quiet
+
+unit: packages
+	cargo test --lib --bins
+	cargo test --doc
+
+# As the machine is, and with a pure cgroup v2 hierarchy in a private mount namespace.
+integration: integration-hybrid integration-cgroup2
+
+integration-hybrid: packages
+	cargo test --test integration -- --test-threads=4
+
+integration-cgroup2: packages
+	cargo test --test integration --no-run
+	$(CGROUP2) cargo test --test integration -- --test-threads=4
+
+# RUNTIME_TOOLS names a directory with the prebuilt validation suite of opencontainers/runtime-tools.
+conformance-runtime-tools: debug
+	RUNTIME=$(abspath $(DEBUG)) runtime-tools-tests/run --view hybrid
+	RUNTIME=$(abspath $(DEBUG)) runtime-tools-tests/run --view cgroup2
+
+# Says nothing and costs nothing when everything is there.
+packages:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+
+install: build
+	install -D -m 0755 $(RELEASE) $(DESTDIR)/usr/local/bin/corten

@@ -1,0 +1,122 @@
+//! The host's end.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+use super::{FromInside, GO, MAX_MESSAGE, malformed};
+use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::sys;
+
+/// The host's end of the channel, or of a report.
+#[derive(Debug)]
+pub struct HostEnd(OwnedFd);
+
+impl HostEnd {
+    /// Takes a socket, or the FIFO of a report, which only carries messages to us.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Sends the plan, which comes before everything else.
+    pub fn send_plan(&self, plan: &[u8]) -> Result<()> {
+        let length = u32::try_from(plan.len()).map_err(|_| malformed(&"too long"))?;
+        let mut frame = length.to_le_bytes().to_vec();
+        frame.extend_from_slice(plan);
+        self.write(&frame).within(|| "send the plan")
+    }
+
+    /// Says: go on.
+    pub fn go(&self) -> Result<()> {
+        self.write(&[GO])
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // MSG_NOSIGNAL: we live in programs that may not ignore SIGPIPE.
+            match nix::sys::socket::send(self.0.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) => rest = &rest[count..],
+                Err(Errno::EINTR) => {}
+                // It died; what it said before that is more useful than that we could not answer.
+                Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(()),
+                Err(errno) => return Err(Error::call("send", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message with its descriptor. `None`: the other end is closed: by execve, or because the process is gone.
+    /// Log messages are logged and not returned.
+    pub fn receive(&self, deadline: Option<Instant>) -> Result<Option<(FromInside, Option<OwnedFd>)>> {
+        loop {
+            let mut passed = None;
+            let mut header = [0_u8; 4];
+            if !self.read_exact(&mut header, deadline, &mut passed)? {
+                return Ok(None);
+            }
+            let length = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
+            if length > MAX_MESSAGE {
+                return Err(malformed(&"too long"));
+            }
+            let mut body = vec![0_u8; length];
+            if !self.read_exact(&mut body, deadline, &mut passed)? {
+                // A length with nothing behind it: the launch's own report that execve was refused (sys::clone).
+                let errno = Errno::from_raw(i32::from_le_bytes(header));
+                return Err(Error::call("execveat(sealed executable)", errno));
+            }
+            match postcard::from_bytes(&body).map_err(|error| malformed(&error))? {
+                FromInside::Log { warning: true, text } => log::warn!("{text}"),
+                FromInside::Log { warning: false, text } => log::debug!("{text}"),
+                message => return Ok(Some((message, passed))),
+            }
+        }
+    }
+
+    /// `false`: end of file.
+    fn read_exact(&self, buffer: &mut [u8], deadline: Option<Instant>, passed: &mut Option<OwnedFd>) -> Result<bool> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let ready = sys::wait::until_any(&[(self.0.as_fd(), PollFlags::POLLIN)], deadline).or_call(|| "poll")?;
+            if ready.is_none() {
+                return Err(Error::new(Kind::TimedOut, "the container's process did not answer in time"));
+            }
+            match receive_some(self.0.as_fd(), &mut buffer[filled..], passed) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Ok(false),
+                Ok(count) => filled += count,
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(errno) => return Err(Error::call("recvmsg", errno)),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl AsFd for HostEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Also from a FIFO, which recvmsg(2) refuses.
+fn receive_some(fd: BorrowedFd<'_>, buffer: &mut [u8], passed: &mut Option<OwnedFd>) -> nix::Result<usize> {
+    let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let received = recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
+    let message = match received {
+        Err(Errno::ENOTSOCK) => return nix::unistd::read(fd, buffer),
+        other => other?,
+    };
+    let count = message.bytes;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            *passed = fds.into_iter().map(sys::fd::adopt).next_back().or(passed.take());
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,90 @@
+//! The rendezvous between the host and the container's process, all of them.
+//!
+//! ```text
+//!    inside                          host
+//!                ◄── plan ──         first of all
+//!    MapsPlease ─────────────►       writes uid_map, gid_map, timens_offsets     (intermediate only)
+//!                ◄── Go ──
+//!    FirstProcess(pidfd) ────►       goes on with that one                       (intermediate only)
+//!                ◄── Go ──           "you are in your cgroup"                    (v1 only)
+//!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
+//!                ◄── Go ──
+//!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
+//!    Ready ──────────────────►       sets limits; create returns
+//!                ◄── Go ──           start                                       (create: through a FIFO)
+//!    Executing ──────────────►       and the end of file: the program runs
+//!
+//!    Log(..), Failed(error)          at any time
+//! ```
+//!
+//! A stream socket; a message is its length, four bytes, and then itself in postcard's format. A descriptor travels with
+//! the first byte of its message. Between the filter being loaded and execve only read(2) and write(2) are used.
+
+pub mod host_end;
+pub mod inside_end;
+
+pub use host_end::HostEnd;
+pub use inside_end::InsideEnd;
+
+use std::ffi::CStr;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, OrCall, Result};
+
+/// What the container's side says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromInside {
+    /// A new user or time namespace is made.
+    MapsPlease,
+    /// The first process of the container; its pidfd comes along.
+    FirstProcess,
+    /// Namespaces and mounts are there, the root is not changed yet.
+    EnvironmentMade,
+    /// A pseudoterminal; its master comes along.
+    Terminal {
+        /// `/dev/pts/0`.
+        name: String,
+    },
+    /// Everything is done but to start.
+    Ready,
+    /// The next call is execve.
+    Executing,
+    /// For the log.
+    Log {
+        /// Whether it is a warning; else it is for debugging.
+        warning: bool,
+        /// One line.
+        text: String,
+    },
+    /// That was it.
+    Failed(Error),
+}
+
+/// `argv[0]` of the sealed child; `argv[1]` is the number of its end of the channel.
+pub const SEALED_NAME: &CStr = c"corten:[INIT]";
+
+/// The byte that says: go on.
+const GO: u8 = b'g';
+
+/// A message may not be longer: no side is to make the other allocate what it likes.
+const MAX_MESSAGE: usize = 1 << 26;
+
+/// Both ends.
+pub fn pair() -> Result<(HostEnd, InsideEnd)> {
+    let (host, inside) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).or_call(|| "socketpair")?;
+    Ok((HostEnd::new(host), InsideEnd::new(inside)))
+}
+
+fn encode(message: &FromInside) -> Result<Vec<u8>> {
+    let body = postcard::to_stdvec(message).map_err(|error| malformed(&error))?;
+    let mut frame = u32::try_from(body.len()).map_err(|_| malformed(&"too long"))?.to_le_bytes().to_vec();
+    frame.extend(body);
+    Ok(frame)
+}
+
+fn malformed(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Failed, format!("malformed message between the host and the container's process: {why}"))
+}

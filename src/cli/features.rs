@@ -1,0 +1,215 @@
+//! `features`: what this program knows, from the tables that it works by.
+
+use std::collections::BTreeMap;
+
+use corten::config::process::CAPABILITIES;
+use corten::error::Result;
+use corten::subsystems::hooks::OCI_VERSION;
+use corten::subsystems::mounts::options::OPTIONS;
+use nix::sys::utsname::uname;
+use oci_spec::runtime::{
+    Apparmor, Arch, Cgroup, IDMap, IntelRdt, LinuxFeature, LinuxNamespaceType, LinuxSeccompAction, MemoryPolicy,
+    MountExtensions, NetDevices, Seccomp, Selinux,
+};
+use serde::Serialize;
+
+use super::args::FlagsEnd;
+use super::{Command, Invocation, invalid, output, version};
+
+pub(super) const COMMAND: Command = Command {
+    name: "features",
+    about: "Print what this runtime can do",
+    arguments: "",
+    counts: (0, 0),
+    flags: &[],
+    flags_end: FlagsEnd::Never,
+    run,
+};
+
+fn run(_: &Invocation) -> Result<u8> {
+    output::print(&document()?)?;
+    Ok(0)
+}
+
+/// The page of features.md, in its order. (oci-spec's own type for it has its annotations in the order of a hash.)
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: [&'static str; 6],
+    mount_options: Vec<&'static str>,
+    linux: LinuxFeature,
+    annotations: BTreeMap<&'static str, String>,
+    potentially_unsafe_config_annotations: [&'static str; 0],
+}
+
+/// COMPAT(runc): four spaces.
+fn document() -> Result<String> {
+    let mut mount_options: Vec<&str> = OPTIONS.iter().map(|(name, ..)| *name).collect();
+    mount_options.sort_unstable();
+    let document = Document {
+        oci_version_min: "1.0.0",
+        oci_version_max: OCI_VERSION,
+        hooks: ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        mount_options,
+        linux: linux(),
+        annotations: annotations(),
+        potentially_unsafe_config_annotations: [],
+    };
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, format)).map_err(invalid)?;
+    text.push(b'\n');
+    String::from_utf8(text).map_err(invalid)
+}
+
+fn annotations() -> BTreeMap<&'static str, String> {
+    let mut annotations = BTreeMap::from([
+        ("dev.corten.commit", version::COMMIT.unwrap_or("unknown").to_owned()),
+        ("dev.corten.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("org.opencontainers.runc.checkpoint.enabled", "false".to_owned()),
+    ]);
+    if let Some(version) = version::libseccomp() {
+        annotations.insert("io.github.seccomp.libseccomp.version", version);
+    }
+    annotations
+}
+
+/// Everything that is `null` by default is said, so that nobody has to guess.
+fn linux() -> LinuxFeature {
+    use LinuxNamespaceType as Namespace;
+    let mut cgroup = Cgroup::default();
+    cgroup.set_v1(Some(true)).set_v2(Some(true)).set_rdma(Some(false));
+    cgroup.set_systemd(Some(false)).set_systemd_user(Some(false));
+    let mut rdt = IntelRdt::default();
+    rdt.set_enabled(Some(false)).set_schemata(Some(false)).set_monitoring(Some(false));
+    let mut policy = MemoryPolicy::default();
+    policy.set_modes(Some(Vec::new())).set_flags(Some(Vec::new()));
+    let mut linux = LinuxFeature::default();
+    linux
+        .set_namespaces(Some(vec![
+            Namespace::Cgroup,
+            Namespace::Ipc,
+            Namespace::Mount,
+            Namespace::Network,
+            Namespace::Pid,
+            Namespace::Time,
+            Namespace::User,
+            Namespace::Uts,
+        ]))
+        .set_capabilities(Some(CAPABILITIES.iter().map(|name| (*name).to_owned()).collect()))
+        .set_cgroup(Some(cgroup))
+        .set_seccomp(Some(seccomp()))
+        .set_apparmor(Some(Apparmor::default().set_enabled(Some(true)).clone()))
+        .set_selinux(Some(Selinux::default().set_enabled(Some(true)).clone()))
+        .set_intel_rdt(Some(rdt))
+        .set_memory_policy(Some(policy))
+        .set_mount_extensions(Some(
+            MountExtensions::default().set_idmap(Some(IDMap::default().set_enabled(Some(false)).clone())).clone(),
+        ))
+        .set_net_devices(Some(NetDevices::default().set_enabled(Some(false)).clone()));
+    linux
+}
+
+const SECCOMP_FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+
+fn seccomp() -> Seccomp {
+    use LinuxSeccompAction as Action;
+    let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let supported = if has_wait_killable(uname().ok().map(|name| name.release().to_owned())) {
+        &SECCOMP_FLAGS[..]
+    } else {
+        &SECCOMP_FLAGS[..3]
+    };
+    let mut seccomp = Seccomp::default();
+    seccomp
+        .set_enabled(Some(true))
+        .set_actions(Some(vec![
+            Action::ScmpActAllow,
+            Action::ScmpActErrno,
+            Action::ScmpActKill,
+            Action::ScmpActKillProcess,
+            Action::ScmpActKillThread,
+            Action::ScmpActLog,
+            Action::ScmpActNotify,
+            Action::ScmpActTrace,
+            Action::ScmpActTrap,
+        ]))
+        .set_operators(owned(&[
+            "SCMP_CMP_EQ",
+            "SCMP_CMP_GE",
+            "SCMP_CMP_GT",
+            "SCMP_CMP_LE",
+            "SCMP_CMP_LT",
+            "SCMP_CMP_MASKED_EQ",
+            "SCMP_CMP_NE",
+        ]))
+        .set_archs(Some(architectures()))
+        .set_known_flags(owned(&SECCOMP_FLAGS))
+        .set_supported_flags(owned(supported));
+    seccomp
+}
+
+/// What libseccomp has names and numbers for.
+fn architectures() -> Vec<Arch> {
+    vec![
+        Arch::ScmpArchAarch64,
+        Arch::ScmpArchArm,
+        Arch::ScmpArchMips,
+        Arch::ScmpArchMips64,
+        Arch::ScmpArchMips64n32,
+        Arch::ScmpArchMipsel,
+        Arch::ScmpArchMipsel64,
+        Arch::ScmpArchMipsel64n32,
+        Arch::ScmpArchPpc,
+        Arch::ScmpArchPpc64,
+        Arch::ScmpArchPpc64le,
+        Arch::ScmpArchRiscv64,
+        Arch::ScmpArchS390,
+        Arch::ScmpArchS390x,
+        Arch::ScmpArchX32,
+        Arch::ScmpArchX86,
+        Arch::ScmpArchX86_64,
+    ]
+}
+
+/// KERNEL(5.19): the others are older than the oldest kernel that we run on.
+fn has_wait_killable(release: Option<std::ffi::OsString>) -> bool {
+    let release = release.unwrap_or_default();
+    let mut numbers = release.to_str().unwrap_or_default().split(|letter: char| !letter.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
+    (next(), next()) >= (5, 19)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels() {
+        for (release, expected) in
+            [("6.1.0-13-amd64", true), ("5.19", true), ("5.18.9", false), ("5.10.0-1", false), ("x", false)]
+        {
+            assert_eq!(has_wait_killable(Some(release.into())), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_guess() {
+        let text = document().unwrap();
+        assert!(!text.contains("null"), "{text}");
+        let parsed: oci_spec::runtime::Features = serde_json::from_str(&text).unwrap();
+        assert_eq!((parsed.oci_version_min().as_str(), parsed.oci_version_max().as_str()), ("1.0.0", "1.3.0"));
+        assert!(parsed.mount_options().as_ref().unwrap().iter().any(|option| option == "rro"));
+        let linux = parsed.linux().as_ref().unwrap();
+        assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);
+        assert!(linux.seccomp().as_ref().unwrap().archs().as_ref().unwrap().contains(&Arch::ScmpArchX86_64));
+        assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\""), "{text}");
+    }
+}

@@ -1,0 +1,150 @@
+//! A command's flags and arguments, and the runtime that the flags before it describe.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
+
+use clap::ArgMatches;
+use corten::Runtime;
+use corten::error::{Error, OrCall, Result, Within};
+use corten::machine::rootless;
+use nix::unistd::geteuid;
+
+use super::args::{ARGUMENTS, Words, parse_bool};
+use super::invalid;
+
+/// What a command is called with.
+#[derive(Debug)]
+pub struct Invocation {
+    matches: ArgMatches,
+    root: Option<PathBuf>,
+    systemd_cgroup: bool,
+    cgroup_manager: Option<String>,
+}
+
+impl Invocation {
+    /// Takes what [`super::args`] read.
+    pub fn new(globals: &Words, matches: ArgMatches) -> Result<Self> {
+        match globals.value("rootless").map(OsStr::to_string_lossy).as_deref() {
+            None | Some("auto") => {}
+            Some(word) if parse_bool(word).is_some() => {}
+            Some(word) => return Err(invalid(format_args!("{word:?} is not true, false or auto")).within("--rootless")),
+        }
+        Ok(Self {
+            matches,
+            root: globals.value("root").map(PathBuf::from),
+            systemd_cgroup: globals.has("systemd-cgroup"),
+            cgroup_manager: globals.value("cgroup-manager").map(|name| name.to_string_lossy().into_owned()),
+        })
+    }
+
+    /// Whether a switch is on.
+    pub fn has(&self, flag: &str) -> bool {
+        self.matches.get_flag(flag)
+    }
+
+    /// A flag's value. COMPAT(runc): an empty one is none.
+    pub fn value(&self, flag: &str) -> Option<&OsStr> {
+        self.matches.get_one::<OsString>(flag).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// A flag's value that is a path.
+    pub fn path(&self, flag: &str) -> Option<PathBuf> {
+        self.value(flag).map(PathBuf::from)
+    }
+
+    /// An argument, by its place. Empty when there is none.
+    pub fn argument(&self, index: usize) -> Option<&OsStr> {
+        self.matches.get_many::<OsString>(ARGUMENTS)?.nth(index).map(OsString::as_os_str)
+    }
+
+    /// The first argument: a container's id.
+    pub fn id(&self) -> Result<&str> {
+        let id = self.argument(0).unwrap_or_default();
+        id.to_str().ok_or_else(|| invalid(format_args!("container id {id:?}: is not UTF-8")))
+    }
+
+    /// Whether `--root` was given: then it is an error if it is not there.
+    pub fn has_explicit_root(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// Where the containers' state is.
+    pub fn root(&self) -> Result<PathBuf> {
+        match &self.root {
+            Some(root) => absolute(root).within(|| "--root"),
+            None => default_root(),
+        }
+    }
+
+    /// The runtime.
+    pub fn runtime(&self) -> Result<Runtime> {
+        Ok(Runtime::new(self.root()?))
+    }
+
+    /// For the commands that make cgroups; what a container has is known of it later, whatever the flags say.
+    pub fn check_cgroup_manager(&self) -> Result<()> {
+        const MISSING: &str = "cgroup driver is not part of this version of corten";
+        match self.cgroup_manager.as_deref() {
+            None | Some("cgroupfs") if !self.systemd_cgroup => Ok(()),
+            None | Some("systemd" | "cgroupfs") => {
+                let flag = if self.systemd_cgroup { "--systemd-cgroup" } else { "--cgroup-manager" };
+                Err(Error::unsupported(flag, format!("the systemd {MISSING}")))
+            }
+            Some("disabled") => Err(Error::unsupported("--cgroup-manager", format!("the disabled {MISSING}"))),
+            Some(other) => {
+                let why = format_args!("{other:?} is not cgroupfs, systemd or disabled");
+                Err(invalid(why).within("--cgroup-manager"))
+            }
+        }
+    }
+}
+
+/// As Go's filepath.Abs: without `.`, `..` and double slashes.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path =
+        if path.is_absolute() { path.to_owned() } else { std::env::current_dir().or_call(|| "getcwd")?.join(path) };
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    if clean == Path::new("/") {
+        return Err(invalid("must not be \"/\": everything below it would be taken for state"));
+    }
+    Ok(clean)
+}
+
+/// COMPAT(Podman): of the environment only XDG_RUNTIME_DIR, as most of its calls pass nothing else; there it is empty for
+/// root. Root of a user namespace is a user.
+fn default_root() -> Result<PathBuf> {
+    let theirs = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
+    let Some(theirs) = theirs else { return Ok("/run/corten".into()) };
+    if !geteuid().is_root() || rootless::in_user_namespace()? {
+        return absolute(&Path::new(&theirs).join("corten")).within(|| "$XDG_RUNTIME_DIR");
+    }
+    Ok("/run/corten".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots() {
+        let here = std::env::current_dir().unwrap();
+        for (path, expected) in [
+            ("/run/x", Some(PathBuf::from("/run/x"))),
+            ("/run//x/./y/../", Some("/run/x".into())),
+            ("x", Some(here.join("x"))),
+            ("/", None),
+            ("//", None),
+            ("/run/..", None),
+            ("/../..", None),
+        ] {
+            assert_eq!(absolute(Path::new(path)).ok(), expected, "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The host's half of the conversation that the front page of `channel` draws.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+};
+
+use super::container::within;
+use super::spawn::Launched;
+use crate::channel::{FromInside, HostEnd};
+use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::procfs;
+use crate::plan::Plan;
+use crate::state::record::Init;
+use crate::state::{ContainerDir, Record};
+use crate::subsystems::cgroups::host::Cgroups;
+use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::{namespaces, process};
+use crate::sys::clone::Child;
+
+/// How long the container's process may take to set itself up. Hooks that run in it have timeouts of their own.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Everything that takes part.
+pub struct Conversation<'a> {
+    pub plan: &'a Plan,
+    pub cgroups: &'a Cgroups,
+    pub directory: &'a ContainerDir,
+    pub record: &'a mut Record,
+    pub launched: &'a mut Launched,
+    pub channel: &'a HostEnd,
+    /// Where the terminal goes; `None`: to us.
+    pub console_socket: Option<&'a OwnedFd>,
+    /// Set when hooks have run: after a failure the poststop hooks must, too.
+    pub hooks_ran: &'a mut bool,
+}
+
+impl Conversation<'_> {
+    /// From the launch to "ready". The answer is the terminal, when there is one and nobody else gets it.
+    pub fn hold(&mut self) -> Result<Option<OwnedFd>> {
+        if self.plan.route.maps_before_exec() {
+            self.write_maps()?;
+            self.channel.go()?;
+        }
+        self.channel.send_plan(&self.plan.inside.to_bytes()?)?;
+        if self.plan.route.intermediate.is_none() {
+            self.adopt_first_process()?;
+        }
+        let mut terminal = None;
+        loop {
+            let deadline = self.plan.hooks.create_container.is_empty().then(|| within(PATIENCE));
+            match self.channel.receive(deadline)? {
+                Some((FromInside::MapsPlease, _)) => {
+                    self.write_maps()?;
+                    namespaces::host::write_time_offsets(self.launched.pid(), &self.plan.time_offsets)?;
+                    self.channel.go()?;
+                }
+                Some((FromInside::FirstProcess, Some(pidfd))) => {
+                    let pid = namespaces::host::pid_of(&pidfd)?;
+                    self.launched.replace(Child { pid, pidfd })?;
+                    self.channel.go()?;
+                    self.adopt_first_process()?;
+                }
+                Some((FromInside::EnvironmentMade, _)) => {
+                    self.run_hooks()?;
+                    self.channel.go()?;
+                }
+                Some((FromInside::Terminal { name }, Some(master))) => match self.console_socket {
+                    Some(socket) => send_descriptor(socket, &name, &master).within(|| "console socket")?,
+                    None => terminal = Some(master),
+                },
+                Some((FromInside::Ready, _)) => return Ok(terminal),
+                Some((FromInside::Failed(error), _)) => return Err(error),
+                Some((message, _)) => {
+                    return Err(Error::new(Kind::Failed, format!("unexpected message {message:?}")));
+                }
+                None => {
+                    let how = self.launched.obituary();
+                    return Err(Error::new(Kind::ProcessGone, how).within("the container's first process"));
+                }
+            }
+        }
+    }
+
+    fn write_maps(&self) -> Result<()> {
+        match &self.plan.id_mappings {
+            Some(mappings) => namespaces::host::write_id_maps(self.launched.pid(), mappings),
+            None => Ok(()),
+        }
+    }
+
+    /// The first process is known: from here on it can be found, and is limited and counted.
+    fn adopt_first_process(&mut self) -> Result<()> {
+        let pid = self.launched.pid();
+        if let Some(start_time) = procfs::start_time(pid)? {
+            self.record.init = Some(Init { pid, start_time });
+            self.directory.write_record(self.record)?;
+        }
+        process::host::set_oom_score(pid, &self.plan.from_outside)?;
+        self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
+        if self.plan.inside.waits_for_cgroup {
+            // Slow when the machine was idle; the process builds its root meanwhile.
+            self.cgroups.join_v1(pid)?;
+            self.channel.go()?;
+        }
+        Ok(())
+    }
+
+    /// SPEC(runtime, Lifecycle 3-4).
+    fn run_hooks(&mut self) -> Result<()> {
+        *self.hooks_ran = true;
+        let state = self.record.hook_state("created", self.launched.pid());
+        let lists = [("prestart", &self.plan.hooks.prestart), ("createRuntime", &self.plan.hooks.create_runtime)];
+        for (name, list) in lists {
+            let directory = Some(self.record.bundle.as_path());
+            hooks::run_all(list, &state, Surroundings { name, env: None, directory })?;
+        }
+        Ok(())
+    }
+}
+
+/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
+pub fn connect_to(path: &Path) -> Result<OwnedFd> {
+    let socket =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
+    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
+    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
+    Ok(socket)
+}
+
+/// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
+pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    let fds = [descriptor.as_raw_fd()];
+    let payload = [std::io::IoSlice::new(name.as_bytes())];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
+        .or_call(|| format!("sendmsg({name:?})"))
+        .map(drop)
+}

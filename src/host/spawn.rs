@@ -1,0 +1,95 @@
+//! THE SEAM: the only place that makes a process which will enter a container.
+//!
+//! It may be called from any thread of any program. Between clone3 and execve the child makes a handful of raw calls
+//! (`sys::clone`); then it is a sealed copy of our executable, with one thread and nothing of the caller's memory.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::poll::PollFlags;
+
+use super::container::{DEATH, kill_and_wait, within};
+use super::seal::Sealed;
+use crate::channel::{self, HostEnd};
+use crate::error::{OrCall, Result, Within};
+use crate::plan::Plan;
+use crate::subsystems::cgroups::Group;
+use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
+use crate::sys;
+use crate::sys::clone::{Child, Launch};
+use crate::sys::fd::Luggage;
+
+/// A process that was made and is not yet a container's for good: dropped without [`Launched::keep`], it is killed with
+/// all that is in its groups, and reaped.
+#[derive(Debug)]
+pub struct Launched {
+    child: Option<Child>,
+    groups: Vec<Group>,
+}
+
+/// Makes the process. The channel's other end is its.
+pub fn launch(plan: &Plan, sealed: &Sealed, cgroups: &Cgroups, luggage: &Luggage) -> Result<(Launched, HostEnd)> {
+    let (host_end, inside_end) = channel::pair()?;
+    let number = inside_end.as_fd().as_raw_fd();
+    let text = crate::fs::c_string(&number.to_string())?;
+    let mut keep = luggage.numbers();
+    keep.push(number);
+    let child = sys::clone::launch(&Launch {
+        namespaces: plan.route.launch,
+        cgroup: cgroups.birthplace(),
+        executable: sealed.executable(),
+        arguments: &[channel::SEALED_NAME, &text],
+        keep: &keep,
+        preserved: plan.inside.preserved_fds,
+        ids_mapped: plan.route.maps_before_exec().then(|| inside_end.as_fd()),
+        report: inside_end.as_fd(),
+    })
+    .or_call(|| format!("clone3({:#x})", plan.route.launch))
+    .within(|| "make the container's process")?;
+    Ok((Launched { child: Some(child), groups: plan.cgroups.groups.clone() }, host_end))
+}
+
+impl Launched {
+    /// Its pid, as we see it.
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().map_or(-1, |child| child.pid)
+    }
+
+    /// The intermediate process has done its work: goes on with the first process, which it made as our child.
+    pub fn replace(&mut self, child: Child) -> Result<()> {
+        if let Some(intermediate) = self.child.replace(child) {
+            sys::pidfd::reap(&intermediate.pidfd).or_call(|| "waitid(intermediate process)")?;
+        }
+        Ok(())
+    }
+
+    /// How it died, in words.
+    pub fn obituary(&self) -> String {
+        use sys::pidfd::Ended;
+        let Some(child) = &self.child else { return "is gone".to_owned() };
+        if !sys::wait::until_ready(&child.pidfd, PollFlags::POLLIN, within(DEATH)).unwrap_or(false) {
+            return "closed its end of the channel and lives".to_owned();
+        }
+        match sys::pidfd::reap(&child.pidfd) {
+            Ok(Ended::Exited(status)) => format!("ended with status {status} without a word"),
+            Ok(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
+            Err(errno) => format!("cannot be waited for: {errno}"),
+        }
+    }
+
+    /// It is the container's first process now.
+    pub fn keep(mut self) -> Option<OwnedFd> {
+        self.child.take().map(|child| child.pidfd)
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        let killed = kill_and_wait(&child.pidfd).and_then(|()| cgroups::kill_all(&self.groups));
+        if let Err(error) = killed {
+            log::warn!("after a failed create: {error}");
+        }
+        // Whoever already reaped it did no harm.
+        let _ = sys::pidfd::reap(&child.pidfd);
+    }
+}

@@ -1,0 +1,102 @@
+//! `start`.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+
+use super::container::{Container, within};
+use super::delete;
+use crate::channel::{FromInside, HostEnd};
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::state::dir::{REPORT, START};
+use crate::state::{Status, lock};
+use crate::subsystems::hooks::{self, Surroundings};
+use crate::sys;
+
+/// From "go" to the program's first instruction; startContainer hooks have timeouts of their own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Container {
+    /// Runs the program (runtime-spec, "Start"). Comes back when it was executed and the poststart hooks have run.
+    pub fn start(&self) -> Result<()> {
+        let _lock = lock::exclusive(&self.directory).within(|| self.named())?;
+        match self.status()? {
+            Status::Created => {}
+            Status::Stopped => return Err(self.wrong_status(phrases::START_STOPPED.to_owned())),
+            Status::Running => return Err(self.wrong_status(phrases::START_RUNNING.to_owned())),
+            other @ (Status::Creating | Status::Paused) => {
+                return Err(self.wrong_status(format!("cannot start a container in the {other} state")));
+            }
+        }
+        if !self.record.has_process {
+            return Err(Error::invalid("process", "is not set: there is no program to start"));
+        }
+        let init = self.init()?.ok_or_else(|| self.wrong_status(phrases::START_STOPPED.to_owned()))?;
+        self.release(&init).and_then(|()| after_start(self)).map_err(|error| {
+            // SPEC(runtime, Lifecycle 7-9): stop the container and continue at step 12.
+            match delete::destroy(self) {
+                Ok(()) => error,
+                Err(also) => error.also(&also),
+            }
+        })
+    }
+
+    fn wrong_status(&self, why: String) -> Error {
+        Error::new(Kind::WrongStatus, why).within(self.named())
+    }
+
+    /// ORDER: the report is opened before the byte is written, so that nothing can be missed.
+    fn release(&self, init: &OwnedFd) -> Result<()> {
+        let open = |name: &str, end| self.directory.open_fifo(name, end).or_call(|| format!("open({name:?})"));
+        let report = HostEnd::new(open(REPORT, OFlag::O_RDONLY)?);
+        let go = open(START, OFlag::O_WRONLY)?;
+        sys::fd::write_all(&go, b"g").or_call(|| format!("write({START:?})"))?;
+        drop(go);
+        let outcome = see_it_execute(self, &report, init);
+        self.directory.remove_fifos();
+        outcome
+    }
+}
+
+/// Waits until the program is executed: the first process says that it is about to, and then its end is closed by execve.
+pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &OwnedFd) -> Result<()> {
+    let mut executing = false;
+    loop {
+        // A startContainer hook may take as long as its own timeout lets it.
+        let deadline = executing.then(|| within(PATIENCE));
+        match receive(report, init, deadline)? {
+            Some(FromInside::Executing) => executing = true,
+            Some(FromInside::Failed(error)) => return Err(error),
+            Some(message) => {
+                return Err(Error::new(Kind::Failed, format!("unexpected message {message:?}")));
+            }
+            // Gone after that word: either the program runs, or it ran and has ended already. Both are success.
+            None if executing => return Ok(()),
+            None => {
+                let why = "the first process died before it executed the program";
+                return Err(Error::new(Kind::ProcessGone, why)).within(|| container.named());
+            }
+        }
+    }
+}
+
+/// A FIFO that only the dead had open for writing shows no end of file to somebody who came before them; the process does.
+fn receive(report: &HostEnd, init: &OwnedFd, deadline: Option<std::time::Instant>) -> Result<Option<FromInside>> {
+    use nix::poll::PollFlags;
+    use std::os::fd::AsFd;
+    let fds = [(report.as_fd(), PollFlags::POLLIN), (init.as_fd(), PollFlags::POLLIN)];
+    match sys::wait::until_any(&fds, deadline).or_call(|| "poll(report)")? {
+        None => Err(Error::new(Kind::TimedOut, "the first process does not execute the program")),
+        Some(0) => Ok(report.receive(deadline)?.map(|(message, _)| message)),
+        Some(_) => Ok(None),
+    }
+}
+
+/// SPEC(runtime, Lifecycle 9): the poststart hooks. Their state says "running" even when the program was a short one.
+pub(super) fn after_start(container: &Container) -> Result<()> {
+    let record = &container.record;
+    let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
+    let surroundings = Surroundings { name: "poststart", env: None, directory: Some(record.bundle.as_path()) };
+    hooks::run_all(&record.hooks.poststart, &state, surroundings)
+}

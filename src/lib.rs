@@ -1,0 +1,48 @@
+//! corten: an OCI low-level container runtime, as a library.
+//!
+//! ```text
+//! config.json ─► config ───────┐                                                        container
+//!                checked, as   ├─► plan ─► host/create ══ spawn: clone3 + sealed self ══► inside/init ─► execve
+//!                it is meant   │   what      │   ▲                                           │
+//!                machine ──────┘   to do     │   └─────── channel: a few rendezvous ─────────┘
+//!                what this host can          ▼
+//!                                          state    what later commands need to know
+//! ```
+//!
+//! [`config`] turns a `config.json` into checked values that mean one thing. [`machine`] is what this host can do. [`plan`]
+//! is both and a request, computed without touching anything. [`host`] and [`inside`] carry it out and decide nothing:
+//! `host` in the runtime's namespaces, possibly in one of many threads, `inside` after the clone, alone in its process.
+//! `docs/architecture.md` tells the whole story.
+//!
+//! The public API is [`Runtime`], [`Container`], [`CreateRequest`] and [`Error`]:
+//!
+//! ```no_run
+//! fn main() -> corten::Result<()> {
+//!     corten::run_if_sealed(); // first of all: the container's process is made from this executable
+//!     let runtime = corten::Runtime::new("/run/my-engine");
+//!     let request = corten::CreateRequest { id: "c1".into(), bundle: "/srv/bundle".into(), ..Default::default() };
+//!     let container = runtime.create(&request)?;
+//!     container.start()?;
+//!     println!("{:?}", container.state()?.status);
+//!     runtime.delete_forcibly("c1")
+//! }
+//! ```
+
+pub mod channel;
+pub mod config;
+pub mod error;
+pub mod fs;
+pub mod host;
+pub mod inside;
+#[cfg(test)]
+mod layers;
+pub mod machine;
+pub mod plan;
+pub mod state;
+pub mod subsystems;
+pub mod sys;
+
+pub use error::{Error, Kind, Result};
+pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};
+pub use inside::run_if_sealed;
+pub use state::Status;

@@ -1,0 +1,44 @@
+//! What this host can do: probed once, when first asked for, and passed as a value.
+
+pub mod cgroups;
+pub mod lsm;
+pub mod rootless;
+
+use std::sync::OnceLock;
+
+use crate::error::Result;
+use cgroups::CgroupLayout;
+use lsm::Lsms;
+
+/// The host as the runtime finds it.
+#[derive(Debug, Default)]
+pub struct Machine {
+    cgroups: OnceLock<CgroupLayout>,
+    user_namespace: OnceLock<bool>,
+    lsms: OnceLock<Lsms>,
+}
+
+impl Machine {
+    /// Where which cgroup hierarchy is mounted.
+    pub fn cgroups(&self) -> Result<&CgroupLayout> {
+        if let Some(known) = self.cgroups.get() {
+            return Ok(known);
+        }
+        let found = cgroups::probe()?;
+        Ok(self.cgroups.get_or_init(|| found))
+    }
+
+    /// Which security modules are enabled.
+    pub fn lsms(&self) -> Lsms {
+        *self.lsms.get_or_init(lsm::probe)
+    }
+
+    /// Whether we are in a user namespace that is not the initial one: device nodes cannot be made there.
+    pub fn in_user_namespace(&self) -> Result<bool> {
+        if let Some(known) = self.user_namespace.get() {
+            return Ok(*known);
+        }
+        let found = rootless::in_user_namespace()?;
+        Ok(*self.user_namespace.get_or_init(|| found))
+    }
+}

@@ -1,0 +1,233 @@
+//! What to do, as a value: configuration, machine and request in, one plan out. Nothing is touched in between.
+//!
+//! A plan has two halves. [`Plan`] stays with the host; [`InsidePlan`], its other half, goes over the wire to the
+//! container's process. Parts belong to the subsystems; here they are put together. Descriptors are opened later by the
+//! host and stand in the inside half as numbers that the child inherits ([`crate::sys::fd::Passed`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::linux::TimeOffset;
+use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces};
+use crate::error::{Error, Kind, Result};
+use crate::machine::Machine;
+use crate::subsystems::cgroups::CgroupPlan;
+use crate::subsystems::devices::DevicesPlan;
+use crate::subsystems::hooks::{HookState, OCI_VERSION};
+use crate::subsystems::lsm::LsmPlan;
+use crate::subsystems::mounts::{self, MountsPlan};
+use crate::subsystems::namespaces::InsideNamespaces;
+use crate::subsystems::namespaces::route::Route;
+use crate::subsystems::process::{self, FromOutside, ProcessPlan};
+use crate::subsystems::seccomp;
+use crate::sys::fd::Passed;
+
+/// What the caller of create asks for beside the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<'a> {
+    /// The container's id, checked.
+    pub id: &'a str,
+    /// The bundle's directory; absolute.
+    pub bundle: &'a Path,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// Descriptors from 3 on that the program gets.
+    pub preserved_fds: u32,
+    /// LISTEN_FDS for the program's environment.
+    pub listen_fds: Option<u32>,
+}
+
+/// The host's half.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who creates and joins what.
+    pub route: Route,
+    /// The choices, with the paths to open.
+    pub namespaces: Namespaces,
+    /// For a new user namespace.
+    pub id_mappings: Option<IdMappings>,
+    /// For a new time namespace.
+    pub time_offsets: BTreeMap<String, TimeOffset>,
+    /// Groups, limits, device program.
+    pub cgroups: CgroupPlan,
+    /// Limits of the process that are set from outside.
+    pub from_outside: FromOutside,
+    /// All hooks; the container's own go inside as well.
+    pub hooks: Hooks,
+    /// The container's half.
+    pub inside: InsidePlan,
+}
+
+/// When the filter is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompPoint {
+    /// Without `noNewPrivileges` it needs CAP_SYS_ADMIN, so it must come before that is dropped.
+    BeforeDrop,
+    /// With it anybody may load one, so it comes as late as it can.
+    Last,
+}
+
+/// How the waiting process learns that it may start, and reports back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartRoute {
+    /// `run`: over the channel, by the process that created it.
+    Channel,
+    /// `create`: by another process, over two FIFOs of the state directory.
+    Fifos {
+        /// A byte here says go.
+        go: Passed,
+        /// The report; its end of file says that the program was executed.
+        report: Passed,
+    },
+}
+
+/// The container's half, as it goes over the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InsidePlan {
+    /// Namespaces to join and make.
+    pub namespaces: InsideNamespaces,
+    /// A message says when we are in the v1 cgroups.
+    pub waits_for_cgroup: bool,
+    /// A new network namespace has a loopback interface that is down.
+    pub loopback: bool,
+    /// The filesystem.
+    pub mounts: MountsPlan,
+    /// Device nodes.
+    pub devices: DevicesPlan,
+    /// Kernel parameters.
+    pub sysctl: Vec<(String, String)>,
+    /// Set when given.
+    pub hostname: Option<String>,
+    /// Set when given.
+    pub domainname: Option<String>,
+    /// Whether the host has hooks to run when the environment is made.
+    pub announces_environment: bool,
+    /// `createContainer` and `startContainer`.
+    pub hooks: Hooks,
+    /// What hooks are told.
+    pub state: HookState,
+    /// The program; a container can be created without one.
+    pub process: Option<ProcessPlan>,
+    /// Security modules.
+    pub lsm: LsmPlan,
+    /// The filter.
+    pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// How it starts.
+    pub start: StartRoute,
+    /// Descriptors from 3 on that stay open.
+    pub preserved_fds: u32,
+}
+
+impl Plan {
+    /// Plans a container.
+    pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
+        let namespaces = &config.linux.namespaces;
+        let layout = machine.cgroups()?;
+        let cgroups = CgroupPlan::new(config, request.id, layout)?;
+        let circumstances = mounts::plan::Circumstances {
+            bundle: request.bundle,
+            no_pivot: request.no_pivot,
+            mount_label: mount_label(config, machine),
+            layout,
+            cgroups: &cgroups,
+        };
+        let mounts = MountsPlan::new(config, &circumstances)?;
+        let in_user_namespace = namespaces.has(NamespaceKind::User) || machine.in_user_namespace()?;
+        let (process, from_outside) = match &config.process {
+            Some(process) => {
+                let (inside, outside) = process::plan(process, namespaces.has(NamespaceKind::User));
+                (Some(with_listen_fds(inside, request)), outside)
+            }
+            None => (None, FromOutside::default()),
+        };
+        let inside = InsidePlan {
+            namespaces: InsideNamespaces::default(),
+            waits_for_cgroup: cgroups.has_v1(),
+            loopback: namespaces.creates(NamespaceKind::Network),
+            devices: DevicesPlan::new(config, in_user_namespace, mounts.dev_is_bound()),
+            mounts,
+            sysctl: config.linux.sysctl.clone().into_iter().collect(),
+            hostname: config.hostname.clone(),
+            domainname: config.domainname.clone(),
+            announces_environment: !config.hooks.prestart.is_empty() || !config.hooks.create_runtime.is_empty(),
+            hooks: Hooks {
+                create_container: config.hooks.create_container.clone(),
+                start_container: config.hooks.start_container.clone(),
+                ..Hooks::default()
+            },
+            state: HookState {
+                oci_version: OCI_VERSION.to_owned(),
+                id: request.id.to_owned(),
+                status: "created".to_owned(),
+                pid: 0,
+                bundle: request.bundle.to_owned(),
+                annotations: config.annotations.clone(),
+            },
+            lsm: config.process.as_ref().map(|process| LsmPlan::new(process, machine)).transpose()?.unwrap_or_default(),
+            seccomp: plan_seccomp(config)?,
+            process,
+            start: StartRoute::Channel,
+            preserved_fds: request.preserved_fds,
+        };
+        Ok(Self {
+            route: Route::new(namespaces),
+            namespaces: namespaces.clone(),
+            id_mappings: config.linux.id_mappings.clone(),
+            time_offsets: config.linux.time_offsets.clone(),
+            cgroups,
+            from_outside,
+            hooks: config.hooks.clone(),
+            inside,
+        })
+    }
+}
+
+/// An SELinux context means nothing to a kernel without SELinux, which would refuse it as an unknown parameter.
+fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
+    let label = config.linux.mount_label.as_deref()?;
+    if machine.lsms().selinux {
+        return Some(label);
+    }
+    log::warn!("linux.mountLabel: ignored, SELinux is not enabled on this machine");
+    None
+}
+
+/// sd_listen_fds(3): the program is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
+fn with_listen_fds(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan {
+    if let Some(count) = request.listen_fds {
+        process.env.push(format!("LISTEN_FDS={count}"));
+        process.env.push("LISTEN_PID=1".to_owned());
+        process.env = process::env::without_duplicates(&process.env);
+    }
+    process
+}
+
+fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint)>> {
+    let Some(profile) = &config.linux.seccomp else { return Ok(None) };
+    if profile.listener.is_some() {
+        let why = "this version of corten does not pass seccomp listeners on";
+        return Err(Error::unsupported("linux.seccomp.listenerPath", why));
+    }
+    let no_new_privileges = config.process.as_ref().is_some_and(|process| process.no_new_privileges);
+    let point = if no_new_privileges { SeccompPoint::Last } else { SeccompPoint::BeforeDrop };
+    Ok(Some((seccomp::compile(profile)?, point)))
+}
+
+impl InsidePlan {
+    /// For the wire.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        postcard::to_stdvec(self).map_err(|error| Error::new(Kind::Failed, format!("encode the plan: {error}")))
+    }
+
+    /// From the wire.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        postcard::from_bytes(bytes).map_err(|error| Error::new(Kind::Failed, format!("decode the plan: {error}")))
+    }
+
+    /// The absolute path of the root filesystem on the host.
+    pub fn rootfs(&self) -> &PathBuf {
+        &self.mounts.root.path
+    }
+}

@@ -1,0 +1,255 @@
+//! The state root and a container's directory in it, through descriptors.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mode_t};
+use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
+
+use super::id;
+use super::record::{Record, VERSION};
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::fs::atomic;
+use crate::sys;
+
+const RECORD: &str = "corten.json";
+/// See the front page.
+pub const START: &str = "start.fifo";
+/// Its name while create works.
+pub const START_PENDING: &str = ".start.fifo";
+/// See the front page.
+pub const REPORT: &str = "report.fifo";
+/// Everything of ours that can be in a container's directory.
+const OURS: [&str; 5] = [RECORD, ".corten.json.new", START, START_PENDING, REPORT];
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// `--root`.
+#[derive(Debug)]
+pub struct StateRoot {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl StateRoot {
+    /// Opens it; `None`: it is not there.
+    pub fn find(path: &Path) -> Result<Option<Self>> {
+        match open(path, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path: path.to_owned() })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::call(format!("open({path:?})"), errno)).within(|| "state root"),
+        }
+    }
+
+    /// Opens it, and makes it when it is not there (0711, as runc, so that a mapped root can reach its own).
+    pub fn find_or_make(path: &Path) -> Result<Self> {
+        if let Some(found) = Self::find(path)? {
+            return Ok(found);
+        }
+        let mut walked = PathBuf::new();
+        for component in path.components() {
+            walked.push(component);
+            match mkdirat(AT_FDCWD, &walked, mode(0o711)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => {
+                    return Err(Error::call(format!("mkdir({walked:?})"), errno)).within(|| "state root");
+                }
+            }
+        }
+        let missing = || Error::call(format!("open({path:?})"), Errno::ENOENT).within("state root");
+        Self::find(path)?.ok_or_else(missing)
+    }
+
+    /// Its path, for messages and for programs that need one.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reserves an id: of two that try, one gets it. Dropped without [`Claim::keep`], the reservation is given back.
+    pub fn claim(&self, id: &str) -> Result<Claim> {
+        id::check(id)?;
+        match mkdirat(&self.fd, id, mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Err(Error::new(Kind::AlreadyExists, phrases::ID_TAKEN).within(quoted(id))),
+            Err(errno) => {
+                return Err(Error::call(format!("mkdirat({id:?})"), errno)).within(|| self.within());
+            }
+        }
+        let root = self.fd.try_clone().or_call(|| "dup").within(|| self.within())?;
+        match self.open_directory(id)? {
+            Some(fd) => Ok(Claim { directory: ContainerDir { fd, root, id: id.to_owned() }, kept: false }),
+            None => Err(Error::call(format!("openat({id:?})"), Errno::ENOENT)).within(|| self.within()),
+        }
+    }
+
+    /// Opens a container's directory.
+    pub fn open(&self, id: &str) -> Result<ContainerDir> {
+        id::check(id)?;
+        let fd = self.open_directory(id)?.ok_or_else(|| does_not_exist(id))?;
+        let root = self.fd.try_clone().or_call(|| "dup").within(|| self.within())?;
+        Ok(ContainerDir { fd, root, id: id.to_owned() })
+    }
+
+    /// The ids of all containers. What is not ours is not listed.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut entries = nix::dir::Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty())
+            .or_call(|| "opendir")
+            .within(|| self.within())?;
+        let mut ids = Vec::new();
+        for entry in entries.iter() {
+            let entry = entry.or_call(|| "readdir").within(|| self.within())?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_ours =
+                || fstatat(&self.fd, format!("{name}/{RECORD}").as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
+            if id::check(&name).is_ok() && is_ours() {
+                ids.push(name);
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn open_directory(&self, id: &str) -> Result<Option<OwnedFd>> {
+        match openat(&self.fd, id, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            Err(errno) => Err(Error::call(format!("openat({id:?})"), errno)).within(|| self.within()),
+        }
+    }
+
+    fn within(&self) -> String {
+        format!("state root {:?}", self.path)
+    }
+}
+
+fn mode(bits: mode_t) -> Mode {
+    Mode::from_bits_truncate(bits)
+}
+
+fn quoted(id: &str) -> String {
+    format!("container {id:?}")
+}
+
+/// The error that engines know for a container that is not there.
+pub fn does_not_exist(id: &str) -> Error {
+    Error::new(Kind::NotFound, phrases::DOES_NOT_EXIST).within(quoted(id))
+}
+
+/// A reserved id.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its directory.
+    pub directory: ContainerDir,
+    kept: bool,
+}
+
+impl Claim {
+    /// The container is complete.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = self.directory.remove()
+        {
+            log::warn!("state directory of {:?} stays: {error}", self.directory.id);
+        }
+    }
+}
+
+/// A container's directory.
+#[derive(Debug)]
+pub struct ContainerDir {
+    fd: OwnedFd,
+    root: OwnedFd,
+    id: String,
+}
+
+impl ContainerDir {
+    /// What create decided. `None`: no record, so this is not a container of ours, or one that was never made.
+    pub fn read_record(&self) -> Result<Option<Record>> {
+        let within = || format!("state of container {:?}", self.id);
+        let file = match openat(&self.fd, RECORD, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+        {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(Error::call(format!("openat({RECORD:?})"), errno)).within(within),
+        };
+        let content = sys::fd::read_all(&file).or_call(|| format!("read({RECORD:?})")).within(within)?;
+        let record: Record = serde_json::from_slice(&content)
+            .map_err(|error| Error::new(Kind::Failed, format!("{RECORD}: {error}")))
+            .within(within)?;
+        if record.version != VERSION {
+            let why = format!("{RECORD} has format {}, this program knows {VERSION}", record.version);
+            return Err(Error::new(Kind::Unsupported, why)).within(within);
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        let content = serde_json::to_vec(record).map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
+        atomic::write(&self.fd, RECORD, &content, mode(0o600)).within(|| format!("state of container {:?}", self.id))
+    }
+
+    /// Makes a FIFO and opens it at both ends, so that neither opening nor reading it ever meets an end of file.
+    pub fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
+        let making = || -> nix::Result<OwnedFd> {
+            mkfifoat(&self.fd, name, mode(0o600))?;
+            openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        };
+        making().or_call(|| format!("mkfifoat({name:?})")).within(|| format!("state of container {:?}", self.id))
+    }
+
+    /// Opens one end of a FIFO without waiting for the other.
+    pub fn open_fifo(&self, name: &str, end: OFlag) -> nix::Result<OwnedFd> {
+        openat(&self.fd, name, end | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// Whether there is a FIFO of that name.
+    pub fn has_fifo(&self, name: &str) -> bool {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits())
+    }
+
+    /// Create is complete: the container can be started.
+    pub fn publish_start(&self) -> Result<()> {
+        renameat(&self.fd, START_PENDING, &self.fd, START)
+            .or_call(|| format!("renameat({START_PENDING:?}, {START:?})"))
+            .within(|| format!("state of container {:?}", self.id))
+    }
+
+    /// The container was started: the FIFOs have done their work.
+    pub fn remove_fifos(&self) {
+        for name in [START, REPORT] {
+            // What stays goes with the directory.
+            let _ = unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir);
+        }
+    }
+
+    /// Removes what is ours, and the directory when nothing else is in it. A directory of another runtime stays.
+    pub fn remove(&self) -> Result<()> {
+        let within = || format!("state of container {:?}", self.id);
+        for name in OURS {
+            match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(Error::call(format!("unlinkat({name:?})"), errno)).within(within),
+            }
+        }
+        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => Ok(()),
+            Err(errno) => Err(Error::call(format!("rmdir({:?})", self.id), errno)).within(within),
+        }
+    }
+}
+
+impl AsFd for ContainerDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

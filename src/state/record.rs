@@ -1,0 +1,71 @@
+//! What create decided, in `corten.json`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Hooks;
+use crate::subsystems::cgroups::Group;
+use crate::subsystems::hooks::{HookState, OCI_VERSION};
+use crate::subsystems::mounts::host::HostMount;
+
+/// The record. Written once before anything is made, so that everything can be found again, and once more with the
+/// process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Of this format.
+    pub version: u32,
+    /// The container's.
+    pub id: String,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Absolute.
+    pub rootfs: PathBuf,
+    /// RFC 3339.
+    pub created: String,
+    /// As configured.
+    pub annotations: BTreeMap<String, String>,
+    /// Where its processes are.
+    pub groups: Vec<Group>,
+    /// The directories of cgroups that were not there before, outermost first: they go when the container goes.
+    pub made_cgroups: Vec<PathBuf>,
+    /// When its first process dies, the kernel kills the others.
+    pub own_pid_namespace: bool,
+    /// Whether there is a program to start.
+    pub has_process: bool,
+    /// `poststart` and `poststop`.
+    pub hooks: Hooks,
+    /// What must be unmounted on the host at the end.
+    pub host_mount: Option<HostMount>,
+    /// The first process, as soon as there is one.
+    pub init: Option<Init>,
+}
+
+/// The current format.
+pub const VERSION: u32 = 1;
+
+/// A process, named so that another one with the same pid is not taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Init {
+    /// In the runtime's pid namespace.
+    pub pid: i32,
+    /// Field 22 of proc_pid_stat(5).
+    pub start_time: u64,
+}
+
+impl Record {
+    /// What hooks are told.
+    pub fn hook_state(&self, status: &str, pid: i32) -> HookState {
+        HookState {
+            oci_version: OCI_VERSION.to_owned(),
+            id: self.id.clone(),
+            status: status.to_owned(),
+            pid,
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
+}

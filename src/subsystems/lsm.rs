@@ -1,0 +1,55 @@
+//! Linux security modules: the label or profile that the program gets at execve.
+
+use std::path::Path;
+
+use crate::config::process::Process;
+use crate::error::{Error, OrCall, Result, Within};
+use crate::fs::procfs::Procfs;
+use crate::machine::Machine;
+use crate::subsystems::doors::Inside;
+use serde::{Deserialize, Serialize};
+
+/// What is to be written where, when the process executes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsmPlan {
+    /// `process.apparmorProfile`.
+    pub apparmor: Option<String>,
+    /// `process.selinuxLabel`.
+    pub selinux: Option<String>,
+}
+
+impl LsmPlan {
+    /// Takes it from the configuration, and refuses what the machine cannot do.
+    ///
+    /// SPEC(config, "process"): a property that cannot be applied is an error, so a label on a machine without that
+    /// security module is one too.
+    pub fn new(process: &Process, machine: &Machine) -> Result<Self> {
+        let plan = Self { apparmor: process.apparmor_profile.clone(), selinux: process.selinux_label.clone() };
+        if plan.apparmor.is_some() && !machine.lsms().apparmor {
+            let why = "AppArmor is not enabled on this machine";
+            return Err(Error::unsupported("process.apparmorProfile", why));
+        }
+        if plan.selinux.is_some() && !machine.lsms().selinux {
+            return Err(Error::unsupported("process.selinuxLabel", "SELinux is not enabled on this machine"));
+        }
+        Ok(plan)
+    }
+}
+
+/// Asks for them at the next execve. Through the host's verified procfs, while it can be seen (CVE-2019-16884).
+pub fn set_at_exec(_: &Inside, plan: &LsmPlan) -> Result<()> {
+    if plan.apparmor.is_none() && plan.selinux.is_none() {
+        return Ok(());
+    }
+    // A process sees itself by its id in the procfs' own pid namespace, which is not ours: thread-self knows.
+    let own = nix::fcntl::readlink("/proc/thread-self").or_call(|| "readlink(\"/proc/thread-self\")")?;
+    let proc = Procfs::mounted()?;
+    if let Some(profile) = &plan.apparmor {
+        let text = format!("exec {profile}");
+        proc.write(&Path::new(&own).join("attr/apparmor/exec"), &text).within(|| "process.apparmorProfile")?;
+    }
+    if let Some(label) = &plan.selinux {
+        proc.write(&Path::new(&own).join("attr/exec"), label).within(|| "process.selinuxLabel")?;
+    }
+    Ok(())
+}

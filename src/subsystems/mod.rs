@@ -1,0 +1,16 @@
+//! One home per kernel subject. Inside each: `plan` is pure, `host` runs in the runtime's namespaces, possibly in one of
+//! many threads, `inside` runs in the container's own process; the file's name is the side.
+
+pub mod capabilities;
+pub mod cgroups;
+pub mod devices;
+pub mod doors;
+pub mod hooks;
+pub mod lsm;
+pub mod mounts;
+pub mod namespaces;
+pub mod network;
+pub mod process;
+pub mod seccomp;
+pub mod sysctl;
+pub mod terminal;

@@ -1,0 +1,298 @@
+//! `mounts[]` and the root filesystem as steps to take, computed without touching anything.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{Change, Options};
+use crate::config::{Config, Mount, NamespaceKind, Propagation};
+use crate::error::{Error, Result};
+use crate::machine::cgroups::{CgroupLayout, MOUNT_POINT};
+use crate::subsystems::cgroups::{CgroupPlan, Version};
+use crate::sys::fd::Passed;
+use crate::sys::mount::{Reach, attr};
+
+/// How the container gets its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootSwitch {
+    /// pivot_root(2), in a mount namespace of our own.
+    Pivot,
+    /// The root is moved over `/` and chroot(2) follows: for hosts that run from a ramdisk (`--no-pivot`).
+    Move,
+    /// chroot(2) only: the mount namespace is somebody else's too.
+    Chroot,
+}
+
+/// Everything about the filesystem, as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MountsPlan {
+    /// The root itself.
+    pub root: Root,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// Absolute in the container.
+    pub masked: Vec<PathBuf>,
+    /// Absolute in the container.
+    pub readonly: Vec<PathBuf>,
+}
+
+/// The root filesystem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Root {
+    /// Absolute on the host.
+    pub path: PathBuf,
+    /// A detached copy of what is mounted there; opened by the host.
+    pub tree: Option<Passed>,
+    /// How to get there.
+    pub switch: RootSwitch,
+    /// `root.readonly`.
+    pub readonly: bool,
+    /// `MS_SLAVE` or `MS_PRIVATE`: what the old root and our copies become before anything is mounted.
+    pub before: u64,
+    /// `MS_SHARED` or `MS_UNBINDABLE`, set on the new root when it is one.
+    pub after: Option<u64>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// `mounts[3]`.
+    pub property: String,
+    /// Absolute in the container.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub what: What,
+    /// Applied to the attached mount, in order.
+    pub propagation: Vec<(u64, Reach)>,
+    /// Recursive attributes.
+    pub tree: Change,
+}
+
+/// Kinds of mounts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// A filesystem made, or found, by its type.
+    Filesystem(Filesystem),
+    /// A part of the host's files.
+    Bind(Bind),
+    /// A change of what is mounted there.
+    Remount(Filesystem),
+    /// A tmpfs with the v1 hierarchies in it.
+    CgroupV1(CgroupV1),
+}
+
+/// What fsopen(2), fsconfig(2) and fsmount(2) need.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the mount API's")]
+pub struct Filesystem {
+    pub kind: String,
+    pub source: String,
+    pub flags: Vec<String>,
+    pub parameters: Vec<(String, Option<String>)>,
+    pub attributes: Change,
+    /// Becomes read-only when it is filled: a tmpfs, and `/dev`.
+    pub readonly_later: bool,
+    /// Shows the container's cgroup namespace, which must exist by then.
+    pub needs_cgroup: bool,
+    /// See `tmpcopyup`.
+    pub copy_up: bool,
+}
+
+/// A bind mount; its attributes are on the copy before the container's side sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Bind {
+    pub source: PathBuf,
+    pub reach: Reach,
+    pub attributes: Change,
+    /// A detached copy; opened by the host.
+    pub copy: Option<Passed>,
+    /// Whether it is a directory; found out by the host.
+    pub directory: bool,
+}
+
+/// The v1 hierarchies as a container sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CgroupV1 {
+    /// Each in a directory of its own.
+    pub hierarchies: Vec<CgroupV1Hierarchy>,
+    /// `cpu` → `cpu,cpuacct`.
+    pub links: Vec<(String, String)>,
+    /// Whether they are mounted in the container's cgroup namespace, or are copies of the container's own cgroups.
+    pub own_namespace: bool,
+    /// The attributes of all of them.
+    pub attributes: Change,
+}
+
+/// One hierarchy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct CgroupV1Hierarchy {
+    pub name: String,
+    pub controllers: Vec<String>,
+    /// The container's directory on the host.
+    pub directory: PathBuf,
+    /// A detached copy of it, when there is no namespace of our own; opened by the host.
+    pub copy: Option<Passed>,
+}
+
+/// What the plan of the mounts depends on besides the configuration.
+pub struct Circumstances<'a> {
+    /// The bundle's directory; absolute.
+    pub bundle: &'a Path,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `linux.mountLabel`, when the machine has SELinux.
+    pub mount_label: Option<&'a str>,
+    /// The machine's cgroups.
+    pub layout: &'a CgroupLayout,
+    /// The container's cgroups.
+    pub cgroups: &'a CgroupPlan,
+}
+
+impl MountsPlan {
+    /// Plans the filesystem of `config`.
+    pub fn new(config: &Config, circumstances: &Circumstances<'_>) -> Result<Self> {
+        let mut steps = Vec::new();
+        for mount in &config.mounts {
+            steps.push(Step::new(mount, config, circumstances)?);
+        }
+        Ok(Self {
+            root: Root::new(config, circumstances),
+            steps,
+            masked: config.linux.masked_paths.clone(),
+            readonly: config.linux.readonly_paths.clone(),
+        })
+    }
+
+    /// Whether `/dev` is the host's or an image's business: then nodes and links in it are not ours to make.
+    pub fn dev_is_bound(&self) -> bool {
+        self.steps
+            .iter()
+            .rfind(|step| step.destination == Path::new("/dev"))
+            .is_some_and(|step| matches!(step.what, What::Bind(_)))
+    }
+}
+
+impl Root {
+    fn new(config: &Config, circumstances: &Circumstances<'_>) -> Self {
+        let switch = if !config.linux.namespaces.creates(NamespaceKind::Mount) {
+            RootSwitch::Chroot
+        } else if circumstances.no_pivot {
+            RootSwitch::Move
+        } else {
+            RootSwitch::Pivot
+        };
+        let (before, after) = match config.linux.rootfs_propagation {
+            None | Some(Propagation::Slave) => (libc::MS_SLAVE, None),
+            Some(Propagation::Private) => (libc::MS_PRIVATE, None),
+            Some(Propagation::Shared) => (libc::MS_SLAVE, Some(libc::MS_SHARED)),
+            Some(Propagation::Unbindable) => (libc::MS_PRIVATE, Some(libc::MS_UNBINDABLE)),
+        };
+        let path = circumstances.bundle.join(&config.root.path);
+        Self { path, tree: None, switch, readonly: config.root.readonly, before, after }
+    }
+}
+
+impl Step {
+    fn new(mount: &Mount, config: &Config, circumstances: &Circumstances<'_>) -> Result<Self> {
+        let options = Options::parse(mount.options.iter().map(String::as_str));
+        if mount.destination == Path::new("/") {
+            return Err(Error::invalid(format!("{}.destination", mount.property), "the root itself cannot be covered"));
+        }
+        if options.id_map.is_some() || mount.id_mappings.is_some() {
+            let property = format!("{}.options", mount.property);
+            return Err(Error::unsupported(property, "this version of corten does not make id-mapped mounts"));
+        }
+        let what = if options.remount {
+            What::Remount(filesystem(mount, &options, circumstances))
+        } else if let Some(reach) = options.bind {
+            let source = mount
+                .source
+                .as_deref()
+                .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
+            let source = circumstances.bundle.join(source);
+            What::Bind(Bind { source, reach, attributes: options.mount, copy: None, directory: false })
+        } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
+            cgroup(mount, &options, config, circumstances)
+        } else if mount.kind.is_empty() {
+            let why = "is needed: the options have neither \"bind\" nor \"rbind\"";
+            return Err(Error::invalid(format!("{}.type", mount.property), why));
+        } else {
+            What::Filesystem(filesystem(mount, &options, circumstances))
+        };
+        Ok(Self {
+            property: mount.property.clone(),
+            destination: mount.destination.clone(),
+            what,
+            propagation: options.propagation,
+            tree: options.tree,
+        })
+    }
+}
+
+fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
+    let mut parameters = options.data.clone();
+    let relabels = matches!(mount.kind.as_str(), "tmpfs" | "mqueue" | "overlay" | "ramfs");
+    if let Some(label) = circumstances.mount_label.filter(|_| relabels) {
+        parameters.push(("context".to_owned(), Some(label.to_owned())));
+    }
+    let readonly = options.mount.set & attr::RDONLY != 0;
+    let readonly_later = readonly && (mount.kind == "tmpfs" || mount.destination == Path::new("/dev"));
+    let mut flags: Vec<String> = options.superblock.iter().map(|flag| (*flag).to_owned()).collect();
+    if readonly && !readonly_later && !is_shared_by_many(&mount.kind) {
+        flags.push("ro".to_owned());
+    }
+    Filesystem {
+        kind: mount.kind.clone(),
+        source: mount.source.as_ref().map_or(mount.kind.clone(), |source| source.to_string_lossy().into_owned()),
+        flags,
+        parameters,
+        attributes: options.mount,
+        readonly_later,
+        needs_cgroup: false,
+        copy_up: options.copy_up,
+    }
+}
+
+/// Filesystems of which there is one for many mounts: read-only is a matter of the mount there, not of the filesystem.
+fn is_shared_by_many(kind: &str) -> bool {
+    matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2" | "mqueue" | "devpts" | "securityfs" | "debugfs" | "bpf")
+}
+
+fn cgroup(mount: &Mount, options: &Options, config: &Config, circumstances: &Circumstances<'_>) -> What {
+    let own_namespace = config.linux.namespaces.has(NamespaceKind::Cgroup);
+    let cgroup2 = || {
+        let kind = "cgroup2".to_owned();
+        What::Filesystem(Filesystem { kind, needs_cgroup: true, ..filesystem(mount, options, circumstances) })
+    };
+    match circumstances.layout {
+        // Asked for by name on a hybrid host.
+        CgroupLayout::V1 { .. } if mount.kind == "cgroup2" => cgroup2(),
+        CgroupLayout::V2(_) if own_namespace => cgroup2(),
+        // KERNEL: a new mount of cgroup2 in the initial cgroup namespace waits for an RCU grace period, 4-17 ms; a copy
+        // of the one that is there does not, and shows the same.
+        CgroupLayout::V2(_) => What::Bind(Bind {
+            source: MOUNT_POINT.into(),
+            reach: Reach::Mount,
+            attributes: options.mount,
+            copy: None,
+            directory: true,
+        }),
+        CgroupLayout::V1 { .. } => What::CgroupV1(cgroup_v1(options, circumstances.cgroups, own_namespace)),
+    }
+}
+
+fn cgroup_v1(options: &Options, cgroups: &CgroupPlan, own_namespace: bool) -> CgroupV1 {
+    let mut links = Vec::new();
+    let mut hierarchies = Vec::new();
+    for group in cgroups.groups.iter().filter(|group| group.version == Version::V1) {
+        let name = group.mount_point.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if group.controllers.len() > 1 {
+            links.extend(group.controllers.iter().map(|controller| (controller.clone(), name.clone())));
+        }
+        let (controllers, directory) = (group.controllers.clone(), group.directory());
+        hierarchies.push(CgroupV1Hierarchy { name, controllers, directory, copy: None });
+    }
+    CgroupV1 { hierarchies, links, own_namespace, attributes: options.mount }
+}

@@ -1,0 +1,98 @@
+//! The host's side: opening the namespaces to join, and writing the maps of new ones.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+
+use super::route::{Route, ViaIntermediate};
+use super::{InsideNamespaces, Intermediate, Join, clone_flag};
+use crate::config::linux::TimeOffset;
+use crate::config::{IdMapping, IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
+use crate::error::{Error, OrCall, Result, Within};
+use crate::fs::procfs::Procfs;
+use crate::sys::fd::Luggage;
+
+/// Opens what is to be joined, and makes the part of the plan that goes inside.
+pub fn open_all(route: &Route, namespaces: &Namespaces, luggage: &mut Luggage) -> Result<InsideNamespaces> {
+    let mut open_kinds = |kinds: &[NamespaceKind]| -> Result<Vec<Join>> {
+        let mut joins = Vec::new();
+        for kind in kinds {
+            if let Some(file) = open_namespace(*kind, namespaces.of(*kind))? {
+                joins.push(Join { kind: *kind, file: luggage.pack(file) });
+            }
+        }
+        Ok(joins)
+    };
+    let intermediate = match &route.intermediate {
+        None => None,
+        Some(ViaIntermediate { joins, create_user, create_time, clone }) => Some(Intermediate {
+            joins: open_kinds(joins)?,
+            create_user: *create_user,
+            create_time: *create_time,
+            clone: *clone,
+        }),
+    };
+    Ok(InsideNamespaces { intermediate, joins: open_kinds(&route.joins)?, create_cgroup: route.create_cgroup })
+}
+
+/// `None`: it is the namespace that we are in already. Joining one's own user namespace would be refused.
+fn open_namespace(kind: NamespaceKind, choice: &NamespaceChoice) -> Result<Option<OwnedFd>> {
+    let NamespaceChoice::Join { path, property } = choice else { return Ok(None) };
+    let opening = || -> Result<Option<OwnedFd>> {
+        let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())
+            .or_call(|| format!("open({path:?})"))?;
+        let found = crate::sys::namespace::kind(&file).unwrap_or(0);
+        if found != clone_flag(kind) {
+            let what = NamespaceKind::ALL.into_iter().find(|kind| clone_flag(*kind) == found);
+            let what = what.map_or("no namespace at all".to_owned(), |kind| format!("a {} namespace", kind.name()));
+            return Err(Error::invalid(format!("{path:?}"), format!("is {what}, not a {} namespace", kind.name())));
+        }
+        let (theirs, ours) = (fstat(&file).or_call(|| "fstat")?, own_namespace(kind)?);
+        Ok(((theirs.st_dev, theirs.st_ino) != ours).then_some(file))
+    };
+    opening().within(|| property.clone())
+}
+
+fn own_namespace(kind: NamespaceKind) -> Result<(u64, u64)> {
+    let path = format!("/proc/self/ns/{}", kind.proc_name());
+    let stat = nix::sys::stat::stat(path.as_str()).or_call(|| format!("stat({path:?})"))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Writes the id maps of a process in a new user namespace.
+pub fn write_id_maps(pid: i32, mappings: &IdMappings) -> Result<()> {
+    let proc = Procfs::mounted()?;
+    for (file, lines, property) in
+        [("gid_map", &mappings.gids, "linux.gidMappings"), ("uid_map", &mappings.uids, "linux.uidMappings")]
+    {
+        proc.write(Path::new(&format!("{pid}/{file}")), &map_text(lines)).within(|| property)?;
+    }
+    Ok(())
+}
+
+fn map_text(mappings: &[IdMapping]) -> String {
+    let line = |mapping: &IdMapping| format!("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
+    mappings.iter().map(line).collect()
+}
+
+/// Writes the clock offsets of a process that made a new time namespace (time_namespaces(7), since 5.6).
+pub fn write_time_offsets<'a>(pid: i32, offsets: impl IntoIterator<Item = (&'a String, &'a TimeOffset)>) -> Result<()> {
+    let line = |(clock, offset): (&String, &TimeOffset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs);
+    let text: String = offsets.into_iter().map(line).collect();
+    if text.is_empty() {
+        return Ok(());
+    }
+    Procfs::mounted()?.write(Path::new(&format!("{pid}/timens_offsets")), &text).within(|| "linux.timeOffsets")
+}
+
+/// The id, in our pid namespace, of the process that a pidfd stands for; it came to us through a socket.
+pub fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = crate::fs::procfs::read_own(&path)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::new(crate::error::Kind::ProcessGone, format!("{path}: the process is gone")))
+}

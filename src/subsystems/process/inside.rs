@@ -1,0 +1,202 @@
+//! The last steps before the program: who it is, where it begins, and which file it is.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
+
+use super::{ProcessPlan, env, rlimits};
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::fs::rootdir::{Missing, RootDir};
+use crate::fs::{c_path, c_string};
+use crate::subsystems::capabilities::{self, Surplus};
+use crate::subsystems::doors::{InRoot, Unprivileged};
+use crate::sys;
+
+/// Makes the working directory when it is missing, as runc and crun do, while the root can still be written to.
+pub fn make_cwd(_: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Result<()> {
+    match root.find_or_make(&plan.cwd, Missing::Directory) {
+        Ok(_) => Ok(()),
+        // A read-only image: whether the program can do without it shows when it is entered.
+        Err(error) if error.kind() == Kind::Denied => Ok(()),
+        Err(error) => Err(error).within(|| "process.cwd"),
+    }
+}
+
+/// Enters the working directory, as root; when that is refused, as the user, later.
+pub fn enter_cwd(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    match chdir(&plan.cwd) {
+        Ok(()) | Err(Errno::EACCES) => Ok(()),
+        Err(errno) => Err(Error::call(format!("chdir({:?})", plan.cwd), errno)).within(|| "process.cwd"),
+    }
+}
+
+/// The environment that the program finds.
+pub fn environment(_: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Vec<String> {
+    let mut variables = plan.env.clone();
+    if env::get(&variables, "HOME").is_none_or(str::is_empty) {
+        let passwd = root
+            .open(Path::new("/etc/passwd"), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+            .ok()
+            .and_then(|file| sys::fd::read_all(&file).ok())
+            .unwrap_or_default();
+        env::add_home(&mut variables, &String::from_utf8_lossy(&passwd), plan.user.uid);
+    }
+    variables
+}
+
+/// Lets the user open `/dev/stdout` again: pipes and files that the engine made belong to root.
+pub fn hand_over_stdio(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    for number in 0..3 {
+        let stream = sys::fd::borrow(number);
+        let Ok(stat) = fstat(stream) else { continue };
+        let is_null =
+            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
+        if is_null || stat.st_uid == plan.user.uid {
+            continue;
+        }
+        match fchown(stream.as_fd(), Some(Uid::from_raw(plan.user.uid)), None) {
+            // Not ours to give away, on a read-only filesystem, or an id that is not mapped: the program has it open.
+            Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL | Errno::EACCES) => {}
+            Err(errno) => return Err(Error::call(format!("fchown({number}, {})", plan.user.uid), errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Becomes the container's user. All that is kept beyond what it may have in the end is the right to load a filter.
+pub fn become_user(in_root: &InRoot, plan: &ProcessPlan) -> Result<Surplus> {
+    if let Some(wanted) = &plan.capabilities {
+        capabilities::limit_bounding(in_root, wanted.bounding)?;
+    }
+    prctl::set_keepcaps(true).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
+    change_ids(plan).within(|| "process.user")?;
+    prctl::set_keepcaps(false).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
+    capabilities::set(in_root, plan.capabilities.as_ref(), plan.user.uid == 0)
+}
+
+/// Gives the last right away.
+pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus) -> Result<Unprivileged> {
+    capabilities::finish(&in_root, surplus)?;
+    if plan.no_new_privileges {
+        prctl::set_no_new_privs().or_call(|| "prctl(PR_SET_NO_NEW_PRIVS)").within(|| "process.noNewPrivileges")?;
+    }
+    Ok(in_root.privileges_dropped())
+}
+
+fn change_ids(plan: &ProcessPlan) -> Result<()> {
+    let user = &plan.user;
+    let groups: Vec<Gid> = user.additional_gids.iter().copied().map(Gid::from_raw).collect();
+    match setgroups(&groups) {
+        // Nothing was asked for, and a rootless user namespace forbids it (user_namespaces(7), "setgroups").
+        Err(Errno::EPERM) if groups.is_empty() => {}
+        other => other.or_call(|| format!("setgroups({:?})", user.additional_gids))?,
+    }
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    setresgid(gid, gid, gid).or_call(|| format!("setresgid({})", user.gid))?;
+    setresuid(uid, uid, uid).or_call(|| format!("setresuid({})", user.uid))
+}
+
+/// CVE-2024-21626: after every change of who we are, the working directory must be below the root.
+pub fn verify_cwd(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    let entering = || -> Result<()> {
+        chdir(&plan.cwd).or_call(|| format!("chdir({:?})", plan.cwd))?;
+        match getcwd() {
+            Ok(path) if path.is_absolute() => Ok(()),
+            Ok(_) | Err(Errno::ENOENT) => {
+                Err(Error::new(Kind::Denied, "it is outside of the container's root filesystem"))
+            }
+            Err(errno) => Err(Error::call("getcwd", errno)),
+        }
+    };
+    entering().within(|| "process.cwd")
+}
+
+/// A program, ready to be executed.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "execve(2)'s")]
+pub struct Program {
+    pub path: CString,
+    pub arguments: Vec<CString>,
+    pub environment: Vec<CString>,
+}
+
+/// Sets the limits that the process may set itself.
+///
+/// ORDER: behind everything that opens files, and before the ids change: raising a limit is root's right.
+pub fn set_rlimits(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    rlimits::set_all(0, &plan.rlimits)
+}
+
+/// Finds the file of `args[0]` like execvp(3) does, with the container's PATH, its files and its user.
+pub fn find_program(_: &InRoot, plan: &ProcessPlan, environment: &[String]) -> Result<Program> {
+    let strings = |list: &[String]| list.iter().map(|text| c_string(text)).collect::<Result<Vec<_>>>();
+    let finding = || -> Result<CString> {
+        let name = plan.args.first().map(String::as_str).unwrap_or_default();
+        c_path(&find_file(name, env::get(environment, "PATH").unwrap_or(DEFAULT_PATH))?)
+    };
+    Ok(Program {
+        path: finding().within(|| "process.args[0]: exec")?,
+        arguments: strings(&plan.args)?,
+        environment: strings(environment)?,
+    })
+}
+
+/// Executes it. Comes back with the reason why not.
+pub fn execute(program: &Program) -> Result<Infallible> {
+    let Err(errno) = nix::unistd::execve(&program.path, &program.arguments, &program.environment);
+    // COMPAT(Docker, Podman): "exec" and the errno in words decide about exit statuses 126 and 127.
+    let shown = program.arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let error = Error::call(format!("exec {shown:?}"), errno).within("process.args[0]");
+    // The file is there, it was found: what is missing is the program that is to run it.
+    Err(match interpreter(&program.path).filter(|_| errno == Errno::ENOENT) {
+        Some(interpreter) => error.hint(format!("its interpreter {interpreter:?} is missing")),
+        None => error,
+    })
+}
+
+/// What a script says in its first line.
+fn interpreter(path: &CStr) -> Option<String> {
+    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let mut beginning = [0_u8; 256];
+    let count = nix::unistd::read(&file, &mut beginning).ok()?;
+    let text = String::from_utf8_lossy(beginning.get(..count)?).into_owned();
+    let line = text.strip_prefix("#!")?.lines().next()?;
+    line.split_ascii_whitespace().next().map(str::to_owned)
+}
+
+/// What execvp(3) of the C library uses without PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn find_file(name: &str, path: &str) -> Result<PathBuf> {
+    if name.contains('/') {
+        return check_file(Path::new(name)).map(|()| name.into()).within(|| format!("{name:?}"));
+    }
+    let mut refused = None;
+    for directory in path.split(':').filter(|_| !name.is_empty()) {
+        // An empty element is the working directory.
+        let candidate = Path::new(if directory.is_empty() { "." } else { directory }).join(name);
+        match check_file(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(error) if error.kind() == Kind::Denied => refused = Some(error),
+            Err(_) => {}
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::new(Kind::Failed, phrases::NOT_IN_PATH))).within(|| format!("{name:?}"))
+}
+
+fn check_file(path: &Path) -> Result<()> {
+    let stat = nix::sys::stat::stat(path).map_err(|errno| Error::call(format!("stat({path:?})"), errno))?;
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+        // COMPAT(Docker, Podman): both phrases, for exit status 126.
+        return Err(Error::call("is a directory", Errno::EACCES));
+    }
+    faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        .map_err(|errno| Error::call(format!("access({path:?}, X_OK)"), errno))
+}

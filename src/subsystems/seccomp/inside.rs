@@ -1,0 +1,81 @@
+//! Puts a filter over this process.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use super::Filter;
+use crate::error::{Error, Kind, Result};
+use crate::sys::seccomp;
+
+/// Loads `filter` for good, and returns the listener (close-on-exec) if it has one.
+///
+/// ORDER: without `no_new_privs` the kernel asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped; with it,
+/// it comes last, because everything after it needs the profile's leave.
+pub fn load(filter: &Filter) -> Result<Option<OwnedFd>> {
+    let loaded = if filter.notifies {
+        seccomp::set_mode_filter_with_listener(filter.flags, &filter.program).map(Some)
+    } else {
+        seccomp::set_mode_filter(filter.flags, &filter.program).map(|()| None)
+    };
+    loaded.map_err(|errno| explain(filter, errno))
+}
+
+fn explain(filter: &Filter, errno: Errno) -> Error {
+    let flags = in_words(filter);
+    let error = Error::call(format!("seccomp(SET_MODE_FILTER, {flags}, {} instructions)", filter.program.len()), errno);
+    match errno {
+        Errno::EINVAL if flags != "0" => {
+            error.of_kind(Kind::Unsupported).hint("this kernel may lack one of these flags, see linux.seccomp.flags")
+        }
+        Errno::EINVAL | Errno::ENOSYS => error.of_kind(Kind::Unsupported).hint("this kernel has no seccomp filters"),
+        Errno::EACCES => error.hint("needs noNewPrivileges, or CAP_SYS_ADMIN in this user namespace"),
+        // The container's process, or one above it, has a listener already: the kernel allows one.
+        Errno::EBUSY => error.hint("this process has a filter with SCMP_ACT_NOTIFY already"),
+        _ => error,
+    }
+}
+
+fn in_words(filter: &Filter) -> String {
+    let listener = if filter.notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    let mut rest = filter.flags | listener;
+    let mut words = Vec::new();
+    for (bit, word) in [
+        (libc::SECCOMP_FILTER_FLAG_LOG, "LOG"),
+        (libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW, "SPEC_ALLOW"),
+        (libc::SECCOMP_FILTER_FLAG_NEW_LISTENER, "NEW_LISTENER"),
+        (libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "WAIT_KILLABLE_RECV"),
+    ] {
+        if rest & bit != 0 {
+            rest &= !bit;
+            words.push(word.to_owned());
+        }
+    }
+    if rest != 0 || words.is_empty() {
+        words.push(if rest == 0 { "0".to_owned() } else { format!("{rest:#x}") });
+    }
+    words.join("|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_was_asked_and_what_to_do() {
+        let filter = Filter { flags: libc::SECCOMP_FILTER_FLAG_LOG | 1 << 40, program: Vec::new(), notifies: true };
+        let error = explain(&filter, Errno::EINVAL);
+        assert_eq!(
+            error.to_string(),
+            "seccomp(SET_MODE_FILTER, LOG|NEW_LISTENER|0x10000000000, 0 instructions): invalid argument \
+             (this kernel may lack one of these flags, see linux.seccomp.flags)"
+        );
+        assert_eq!(error.kind(), Kind::Unsupported);
+        let filter = Filter { flags: 0, program: Vec::new(), notifies: false };
+        assert_eq!(
+            explain(&filter, Errno::EACCES).to_string(),
+            "seccomp(SET_MODE_FILTER, 0, 0 instructions): permission denied \
+             (needs noNewPrivileges, or CAP_SYS_ADMIN in this user namespace)"
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! `linux.seccomp`: a profile of system calls becomes a program that the kernel runs before each of them.
+//!
+//! [`compile`] is pure: names become numbers per architecture (`abi`, with libseccomp's tables), the rules of each call
+//! become one verdict (`rules`, with libseccomp's precedence), verdicts become ranges of numbers, and those a balanced
+//! tree ([`plan`]), which is written from its end to its beginning (`assemble`). [`inside::load`] gives it to the kernel,
+//! the last thing, or nearly, that a container's process does as ours. `exec` loads the same [`Filter`], from the state
+//! directory.
+//!
+//! ```text
+//!   seccomp_data.arch
+//!     │
+//!     ├─ x86_64 ──► nr ≥ 0x4000_0000 ? ──no──► nr ≥ 187 ? ─ … ─► ALLOW | ERRNO(EPERM) | …          one leaf per range
+//!     │             (x32 shares the            │                 │                                of numbers
+//!     │             architecture)              │                 └► clone: flags & … == 0 ? ─► ALLOW   rules about
+//!     │                                        │                                            └► default arguments
+//!     │                                        └ nr > the highest that the profile names ─► ERRNO(ENOSYS)
+//!     ├─ x86 ─────► …                           socketcall(2) and ipc(2) are asked which call they stand for
+//!     └─ other ───► KILL
+//! ```
+//!
+//! Why not libseccomp's own compiler: for Docker's profile (three architectures, 380 names) it takes 6.5 ms and makes, in
+//! its default linear form, 991 instructions, of which a call runs up to 612; the kernel takes 640 µs to load them,
+//! because it runs the program once for each number to learn which ones are always allowed. Here it is 0.14 ms (0.23 ms in a fresh process), two thirds of
+//! that for looking up names; 351 instructions, 11 of them run for a call; 84 µs to load. No cache is needed.
+//!
+//! The tests compare both programs number by number and argument by argument. What differs, and why:
+//!
+//! - The range of ENOSYS is runc's: a C library that probes for a new call must learn that it is not there, not that it
+//!   is forbidden. A call's own number beside socketcall(2) or ipc(2) counts as named; for runc it does not.
+//! - libseccomp (2.5.4) merges the rules of a call, and mixes up some of them: orders (`<`, `>=`…) of 64 bits with
+//!   different upper halves, several masks on one argument, what comes after `!=` or an order. Calls are then let through,
+//!   or not, against every rule. Here each rule does what it says.
+//! - With `!=` and another rule about the same argument, of another action, libseccomp's choice depends on the upper half
+//!   of the argument. Here it is always the one that it makes when that half is equal.
+//! - Two rules with the same effect, one written EQ, one MASKED_EQ with all bits, and different actions, contradict each
+//!   other: an error, as for two with EQ.
+//! - It forgets to load the number when an architecture's first rule is about a call that the architecture lacks.
+
+mod abi;
+mod assemble;
+pub mod inside;
+pub mod plan;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use crate::sys::seccomp::Instruction;
+pub use plan::{Filter, compile};

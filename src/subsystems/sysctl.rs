@@ -1,0 +1,35 @@
+//! `linux.sysctl`. Which keys belong to the container's namespaces was checked with the configuration.
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result, Within};
+use crate::fs::procfs::Procfs;
+use crate::subsystems::doors::Inside;
+
+/// Writes all values, as `key` and `value`, through the host's procfs: what a key means depends on the namespaces of the
+/// process that writes. The container's own procfs is not to be trusted with it (CVE-2025-52881).
+pub fn write_all(_: &Inside, values: &[(String, String)]) -> Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mounted = Procfs::mounted()?;
+    for (key, value) in values {
+        let path = PathBuf::from("sys").join(key.replace('.', "/"));
+        let written = match mounted.write(&path, value) {
+            // Nested in a container, /proc/sys is covered by a read-only mount.
+            Err(error) if is_covered(&error) => {
+                log::debug!("a private procfs is used for sysctl: {error}");
+                Procfs::private()?.write(&path, value)
+            }
+            other => other,
+        };
+        written.within(|| format!("linux.sysctl[{key:?}]"))?;
+    }
+    Ok(())
+}
+
+fn is_covered(error: &Error) -> bool {
+    error.to_string().ends_with(&crate::error::in_words(Errno::EXDEV))
+}

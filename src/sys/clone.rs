@@ -1,0 +1,136 @@
+//! clone3(2), and the few raw calls between it and execve.
+
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+/// A process to make, which executes `executable` at once.
+pub struct Launch<'a> {
+    /// `CLONE_NEW*`.
+    pub namespaces: u64,
+    /// The cgroup v2 to be born in (CLONE_INTO_CGROUP, since 5.7).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// What to execute.
+    pub executable: BorrowedFd<'a>,
+    /// Its argv.
+    pub arguments: &'a [&'a CStr],
+    /// Descriptors that stay open over execve, under the same numbers.
+    pub keep: &'a [RawFd],
+    /// So do this many from 3 on.
+    pub preserved: u32,
+    /// In a new user namespace: wait for a byte here, which says that the ids are mapped, then become 0:0, because a
+    /// process whose ids are not mapped loses its capabilities at execve.
+    pub ids_mapped: Option<BorrowedFd<'a>>,
+    /// If execve is refused, the errno is written here as four bytes.
+    pub report: BorrowedFd<'a>,
+}
+
+/// A process that was made.
+#[derive(Debug)]
+pub struct Child {
+    /// Its id in our pid namespace.
+    pub pid: i32,
+    /// The process itself.
+    pub pidfd: OwnedFd,
+}
+
+/// How many arguments a launch may have.
+const MAX_ARGUMENTS: usize = 7;
+
+/// Makes the process. May be called from any thread of any program: the child makes raw system calls only, on values that
+/// were ready before, until it executes.
+pub fn launch(launch: &Launch<'_>) -> nix::Result<Child> {
+    let mut arguments: [*const c_char; MAX_ARGUMENTS + 1] = [std::ptr::null(); MAX_ARGUMENTS + 1];
+    if launch.arguments.len() > MAX_ARGUMENTS {
+        return Err(Errno::E2BIG);
+    }
+    for (slot, argument) in arguments.iter_mut().zip(launch.arguments) {
+        *slot = argument.as_ptr();
+    }
+    // A handler of the embedding program must not run in the child. The sealed program sets its own mask.
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let made = clone3(launch.namespaces, launch.cgroup, libc::SIGCHLD);
+    if let Ok(None) = made {
+        become_program(launch, &arguments);
+    }
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    made?.ok_or(Errno::EINVAL)
+}
+
+/// Copies the calling process into new namespaces; `None` is the answer in the copy, whose parent is *our* parent
+/// (CLONE_PARENT), so that the runtime can wait for it when we are gone.
+///
+/// Only for a process with one thread, which the intermediate process is: the copy goes on in ordinary code.
+pub fn copy_as_sibling(namespaces: u64) -> nix::Result<Option<Child>> {
+    clone3(namespaces | libc::CLONE_PARENT as u64, None, 0)
+}
+
+fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: i32) -> nix::Result<Option<Child>> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: RawFd = -1;
+    // SAFETY: an all-zero clone_args is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    #[expect(clippy::cast_sign_loss, reason = "flags, descriptors and signals are not negative here")]
+    {
+        args.flags = flags | libc::CLONE_PIDFD as u64;
+        args.pidfd = &raw mut pidfd as u64;
+        args.exit_signal = exit_signal as u64;
+        if let Some(cgroup) = cgroup {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = cgroup.as_raw_fd() as u64;
+        }
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of the memory and goes on here like after fork(2); the structure
+    // and the place for the pidfd outlive the call.
+    let pid = super::answer(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    let pid = i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?;
+    Ok(Some(Child { pid, pidfd: super::fd::adopt(pidfd) }))
+}
+
+/// The child's side of [`launch`]: no allocation, no lock, no panic.
+fn become_program(launch: &Launch<'_>, arguments: &[*const c_char; MAX_ARGUMENTS + 1]) -> ! {
+    const FAILED: i32 = 127;
+    let environment: [*const c_char; 1] = [std::ptr::null()];
+    // SAFETY: raw system calls on integers and on memory that was made ready before the clone.
+    unsafe {
+        // Descriptors that another thread opened without close-on-exec would go along otherwise.
+        libc::syscall(libc::SYS_close_range, 3 + launch.preserved, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        for fd in launch.keep {
+            libc::syscall(libc::SYS_fcntl, *fd, libc::F_SETFD, 0);
+        }
+        for fd in 3..3 + launch.preserved {
+            libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0);
+        }
+        if let Some(mapped) = launch.ids_mapped {
+            let mut byte = 0_u8;
+            // 0 bytes: the runtime is gone. Nothing was made yet that could be left behind.
+            if libc::syscall(libc::SYS_read, mapped.as_raw_fd(), &raw mut byte, 1) != 1 {
+                libc::syscall(libc::SYS_exit_group, FAILED);
+            }
+            libc::syscall(libc::SYS_setresgid, 0, 0, 0);
+            libc::syscall(libc::SYS_setresuid, 0, 0, 0);
+        }
+        libc::syscall(
+            libc::SYS_execveat,
+            launch.executable.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+        let errno = *libc::__errno_location();
+        libc::syscall(libc::SYS_write, launch.report.as_raw_fd(), &raw const errno, size_of_val(&errno));
+        libc::syscall(libc::SYS_exit_group, FAILED);
+    }
+    // exit_group does not return, but the compiler cannot know.
+    loop {
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_exit_group, FAILED) };
+    }
+}

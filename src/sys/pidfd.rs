@@ -1,0 +1,65 @@
+//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), waitid(2) with P_PIDFD.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+/// A descriptor of the process `pid` (since 5.3). Whether it is the process that was meant, the caller must check
+/// *afterwards*, by its start time.
+pub fn open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes two integers. The descriptor is close-on-exec by itself.
+    super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Sends a signal to exactly that process (since 5.1).
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
+    // SAFETY: a null siginfo means the one that kill(2) would send.
+    super::answer(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// Copies descriptor `number` of another process (since 5.6).
+pub fn get_fd(pidfd: impl AsFd, number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three integers.
+    super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) })
+}
+
+/// Reaps our own child. Its exit status in the way of a shell: 128 + signal when it was killed.
+pub fn reap(pidfd: impl AsFd) -> nix::Result<Ended> {
+    loop {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// The exit status that a shell shows for it.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Exited(status) => status,
+            Self::Killed(signal) => 128 + signal,
+        }
+    }
+}
