@@ -136,7 +136,7 @@ fn a_console_socket_that_is_not_there() {
     let bundle = Bundle::new().set("/process/terminal", true);
     let path = bundle.path("no.sock");
     let refusal = bundle.option("--console-socket").option(path.to_str().unwrap()).create_fails();
-    refusal.because("console socket").says("no such file or directory");
+    refusal.because("console").says("no such file or directory");
 }
 
 #[test]
