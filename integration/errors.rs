@@ -172,16 +172,6 @@ fn a_bundle_without_config() {
     bundle.refuses("create").because("config.json").because("is a directory");
 }
 
-/// A FIFO as config.json must not hang anybody.
-#[test]
-fn a_config_that_is_no_file() {
-    differs!(Runc | Crun, "waits for a writer");
-    let bundle = Bundle::new();
-    let config = bundle.bundle().join("config.json");
-    crate::support::run::Run::new("mkfifo").arg(config).output().ok();
-    bundle.refuses("create").because("config.json");
-}
-
 #[test]
 fn labels_without_their_security_module() {
     for (pointer, directory, property) in [

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::phrases::DOES_NOT_EXIST;
-use crate::support::peer::{Peer, peer};
+use crate::support::peer::{Peer, is_corten, peer};
 use crate::support::run::Run;
 use crate::support::{Bundle, Container, differs};
 
@@ -121,18 +121,19 @@ fn they_get_the_state_on_stdin() {
 
 #[test]
 fn the_state_has_the_status() {
-    differs!(Runc, "1.1.5 says created where the container is being created, as it is after a short program");
-    differs!(Crun, "says created where the container is being created");
+    differs!(Runc | Crun, "has words of its own for startContainer, or is early with poststart");
     let (_container, state) = states();
-    for (kind, status) in [
-        ("prestart", "creating"),
-        ("createRuntime", "creating"),
-        ("createContainer", "creating"),
-        ("startContainer", "created"),
-        ("poststart", "running"),
-        ("poststop", "stopped"),
+    for (kind, statuses) in [
+        // The specification says creating, runtime-tools' validation wants created.
+        ("prestart", ["creating", "created"]),
+        ("createRuntime", ["creating", "created"]),
+        ("createContainer", ["creating", "created"]),
+        ("startContainer", ["created", "created"]),
+        ("poststart", ["running", "running"]),
+        ("poststop", ["stopped", "stopped"]),
     ] {
-        assert_eq!(state(kind)["status"], status, "{kind}");
+        let status = &state(kind)["status"];
+        assert!(statuses.iter().any(|it| status == it), "{kind}: {status}");
     }
 }
 
@@ -255,18 +256,18 @@ fn argv_is_args_with_the_first() {
 #[test]
 fn no_descriptors_leak_into_them() {
     differs!(Crun, "leaks descriptors into hooks");
-    let bundle = ALL.iter().fold(shared("true"), |bundle, kind| {
-        with_hook(bundle, kind, &format!("for fd in /proc/$$/fd/*; do echo ${{fd##*/}}; done > $D/{kind}"))
-    });
+    let bundle = ALL
+        .iter()
+        .fold(shared("true"), |bundle, kind| with_hook(bundle, kind, &format!("ls /proc/self/fd > $D/{kind}")));
     let container = bundle.through(["bash", "-c", "exec 7</etc/passwd 77</; exec \"$@\"", "_"]).create();
     container.start();
     container.wait();
     container.delete();
     for kind in ALL {
-        // dash keeps the redirected stdout of the loop as 10.
-        let fds = read(&container, kind).replace("10\n", "");
+        let fds = read(&container, kind);
         differs!(Runc, "startContainer hooks hold the runtime's");
-        assert_eq!(fds, "0\n1\n2\n", "{kind}");
+        // The last one is the directory that `ls` reads.
+        assert_eq!(fds, "0\n1\n2\n3\n", "{kind}");
     }
 }
 
@@ -294,22 +295,21 @@ fn a_failing_create_hook_fails_create_and_poststop_runs() {
         let bundle = with_hook(bundle, kind, "echo ran > $D/second");
         let bundle = with_hook(bundle, "poststop", "echo ran > $D/poststop");
         let directory = bundle.path("shared");
-        let refusal = bundle.create_fails().because(&format!("hooks.{kind}[0]"));
-        refusal.because("exit status 3");
-        assert!(!directory.join("second").exists(), "{kind}: the next hook must not run");
-        if crate::support::peer::is_corten() {
+        bundle.write();
+        bundle.refuses("create").because(&format!("error running {kind} hook #0")).because("exit status: 3");
+        assert!(directory.exists() && !directory.join("second").exists(), "{kind}: the next hook must not run");
+        if is_corten() {
             assert!(directory.join("poststop").exists(), "{kind}");
         }
     }
 }
 
 #[test]
-fn a_failing_create_hook_names_itself_as_runc_does() {
+fn a_failing_create_hook_is_named_by_its_place() {
     differs!(Crun, "has words of its own");
-    for kind in ["prestart", "createRuntime", "createContainer"] {
-        let bundle = Bundle::new().hook(kind, sh("exit 0")).hook(kind, sh("exit 1"));
-        let text = bundle.create_fails().text;
-        assert!(text.contains("hook #1") || text.contains(&format!("hooks.{kind}[1]")), "{text}");
+    for kind in IN_CREATE {
+        let refusal = Bundle::new().hook(kind, sh("exit 0")).hook(kind, sh("echo why >&2; exit 1")).create_fails();
+        refusal.because(&format!("error running {kind} hook #1:")).says("why");
     }
 }
 
@@ -322,7 +322,7 @@ fn a_hook_that_is_killed_has_failed() {
 fn a_hook_that_is_not_there_has_failed() {
     for kind in IN_CREATE {
         let refusal = Bundle::new().hook(kind, json!({"path": "/no/such/hook"})).create_fails();
-        refusal.because(&format!("hooks.{kind}[0]")).says("no such file or directory");
+        refusal.because(&format!("error running {kind} hook #0")).says("no such file or directory");
     }
 }
 
@@ -332,7 +332,7 @@ fn a_failing_start_container_hook_fails_start() {
     differs!(Runc | Crun, "start may succeed nevertheless, and the rest is left to delete");
     let bundle = with_hook(shared("echo program > /shared/program"), "startContainer", "exit 4");
     let container = with_hook(bundle, "poststop", "echo ran > $D/poststop").create();
-    container.refuses("start", &[]).because("hooks.startContainer[0]").because("exit status 4");
+    container.refuses("start", &[]).because("error running startContainer hook #0").because("exit status: 4");
     assert_eq!(read(&container, "program"), "");
     assert_eq!(read(&container, "poststop"), "ran\n");
     container.refuses("state", &[]).says(DOES_NOT_EXIST);
@@ -354,7 +354,7 @@ fn a_failing_poststart_hook_ends_the_container() {
     let bundle = with_hook(shared("sleep 600"), "poststart", "exit 5");
     let bundle = with_hook(bundle, "poststart", "echo ran > $D/second");
     let container = with_hook(bundle, "poststop", "echo ran > $D/poststop").create();
-    container.refuses("start", &[]).because("hooks.poststart[0]").because("exit status 5");
+    container.refuses("start", &[]).because("error running poststart hook #0").because("exit status: 5");
     assert_eq!(container.wait(), 128 + 9);
     assert_eq!(read(&container, "second"), "");
     assert_eq!(read(&container, "poststop"), "ran\n");
@@ -386,20 +386,18 @@ fn poststop_runs_after_the_state_is_gone() {
 }
 
 #[test]
-fn poststop_runs_at_delete_force_and_after_run() {
-    for command in ["delete", "run"] {
-        let bundle = with_hook(shared("true"), "poststop", "echo ran >> $D/poststop");
-        let directory = bundle.path("shared");
-        if command == "run" {
-            bundle.run().ok();
-        } else {
-            let container = bundle.create();
-            container.runtime("delete").args(["--force", &container.id]).output().ok();
-            assert_eq!(read(&container, "poststop"), "ran\n");
-            continue;
-        }
-        assert!(!directory.exists(), "the sandbox is gone");
-    }
+fn poststop_runs_at_delete_force() {
+    let container = with_hook(shared("true"), "poststop", "echo ran > $D/poststop").create();
+    container.runtime("delete").args(["--force", &container.id]).output().ok();
+    assert_eq!(read(&container, "poststop"), "ran\n");
+}
+
+#[test]
+fn poststop_runs_before_run_returns() {
+    let bundle = with_hook(shared("true"), "poststop", "echo ran > $D/poststop");
+    bundle.write();
+    bundle.command("run").output().ok();
+    assert_eq!(fs::read_to_string(bundle.path("shared/poststop")).unwrap(), "ran\n");
 }
 
 #[test]
@@ -412,7 +410,7 @@ fn a_hook_over_its_time_is_killed_and_has_failed() {
         let script = format!("read line < {}", fifo.display());
         let mut hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
         hook["timeout"] = 1.into();
-        bundle.hook(kind, hook).create_fails().because(&format!("hooks.{kind}[0]")).because("timeout");
+        bundle.hook(kind, hook).create_fails().because(&format!("error running {kind} hook #0")).because("timeout");
     }
 }
 

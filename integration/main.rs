@@ -22,9 +22,7 @@
 )]
 #![cfg(target_os = "linux")]
 
-#[path = "../src/error/phrases.rs"]
-#[expect(dead_code, reason = "only some are met here")]
-mod phrases;
+use corten::error::phrases;
 
 mod support;
 

@@ -53,8 +53,10 @@ fn is_relative_to_the_callers_directory() {
 fn is_not_there_when_create_fails() {
     let bundle = Bundle::new().args(&["no-such-program"]);
     let file = bundle.path("pid");
-    bundle.option("--pid-file").option(file.to_str().unwrap()).create_fails();
-    assert!(!file.exists());
+    let bundle = bundle.option("--pid-file").option(file.to_str().unwrap());
+    bundle.write();
+    bundle.refuses("create");
+    assert!(bundle.bundle().exists() && !file.exists());
 }
 
 #[test]

@@ -21,7 +21,11 @@ impl Refusal {
         let log_flags = ["--log".into(), log.clone().into_os_string(), "--log-format".into(), "json".into()];
         // A detached process could hold a pipe open; a file cannot hang the test.
         let (out, err) = (bundle.path("refusal-out"), bundle.path("refusal-err"));
-        let file = |path| File::options().create(true).append(true).open(path).unwrap();
+        let file = |path| {
+            let _ = fs::remove_file(path);
+            File::create_new(path).unwrap()
+        };
+        let _ = fs::remove_file(&log);
         let output = bundle.command_with(command, log_flags).stdout_to(file(&out)).stderr_to(file(&err)).output();
         let read = |path| fs::read_to_string(path).unwrap();
         let refusal = Self::from_output(command, Output { stdout: read(&out), stderr: read(&err), ..output });

@@ -79,12 +79,38 @@ impl Sandbox {
         self.runtime(command).arg(&self.id).output()
     }
 
-    /// What is found in the command line or the mounts of every process of this sandbox and of no other. Processes are
-    /// killed by it, so it must not be anything that a test can choose.
-    fn mark(&self) -> String {
-        let mark = self.temp.path().to_str().unwrap().to_owned();
-        assert!(mark.contains(MARK) && !mark.ends_with(MARK));
-        mark
+    /// Part of the path of everything in this sandbox and of nothing else.
+    fn mark(&self) -> &str {
+        self.temp.path().to_str().unwrap()
+    }
+
+    /// Our descendants that belong to this sandbox: by cgroup, root directory or command line. As subreaper we inherit
+    /// whatever a runtime leaves behind, so nobody else's processes are ever looked at, or killed.
+    fn processes(&self) -> Vec<String> {
+        // Other mounts prove nothing: a namespace made while a container without one was there has copies of its mounts.
+        let root_mount = |pid: &str| {
+            let mounts = Mountinfo::parse(&proc_file(pid, "mountinfo"));
+            mounts.lines.iter().any(|line| line.target == "/" && line.root.contains(self.mark()))
+        };
+        let root_directory = |pid: &str| {
+            let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_default();
+            root.to_string_lossy().contains(self.mark())
+        };
+        let in_cgroup = |pid: &str| {
+            let paths = cgroup::parse(&proc_file(pid, "cgroup"));
+            let below =
+                |path: &String| path.strip_prefix(&self.cgroup).is_some_and(|it| it.is_empty() || it.starts_with('/'));
+            paths.values().any(below)
+        };
+        let of_sandbox = |pid: &String| {
+            let alive = !proc_file(pid, "stat").contains(") Z ");
+            let ours = in_cgroup(pid)
+                || root_directory(pid)
+                || root_mount(pid)
+                || proc_file(pid, "cmdline").contains(self.mark());
+            alive && ours && !proc_file(pid, "environ").contains(super::holder::MARK)
+        };
+        descendants(&std::process::id().to_string()).into_iter().filter(of_sandbox).collect()
     }
 
     /// The last sandbox takes the common cgroup along.
@@ -101,15 +127,15 @@ impl Sandbox {
 
     /// What is still there of this sandbox's containers, in words.
     pub fn leftovers(&self) -> Vec<String> {
-        let mark = &*self.mark();
         let mut found = entries_of(&self.state_root());
-        found.extend(mounts().into_iter().filter(|line| line.contains(mark)));
+        found.extend(mounts().into_iter().filter(|line| line.contains(self.mark())));
         if peer() == Peer::Crun {
             // It leaves the cgroup behind when `create` fails.
             cgroup::directories(&self.cgroup).iter().for_each(|it| drop(fs::remove_dir(it)));
         }
         found.extend(cgroup::directories(&self.cgroup).iter().filter(|it| it.exists()).map(|it| format!("{it:?}")));
-        found.extend(processes_of(&self.mark()));
+        let words = |pid: &String| format!("process {pid} {:?} {}", proc_file(pid, "cmdline"), proc_file(pid, "stat"));
+        found.extend(self.processes().iter().map(words));
         found
     }
 
@@ -123,11 +149,10 @@ impl Sandbox {
 
     /// Ends and removes by hand what a runtime that has failed its test left on the machine.
     fn sweep(&self) {
-        let mark = &*self.mark();
-        for pid in pids_of(&self.mark()) {
+        for pid in self.processes() {
             let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
         }
-        for line in Mountinfo::of_self().lines.iter().rev().filter(|line| line.target.contains(mark)) {
+        for line in Mountinfo::of_self().lines.iter().rev().filter(|line| line.target.contains(self.mark())) {
             let _ = unmount(&line.target, UnmountFlags::DETACH);
         }
         let gone = || {
@@ -189,16 +214,6 @@ fn assert_no_foreign_mounts() {
     assert!(*before == now, "mounts of the host changed: {:#?}", before.symmetric_difference(&now));
 }
 
-/// Our descendants whose command line or mounts show `mark`. As subreaper we inherit whatever a runtime leaves behind, so
-/// nobody else's processes are ever looked at, or killed. Helpers of the tests are not meant.
-fn pids_of(mark: &str) -> Vec<String> {
-    let of_test = |pid: &String| {
-        let shown = proc_file(pid, "cmdline") + &proc_file(pid, "mountinfo");
-        shown.contains(mark) && !proc_file(pid, "environ").contains(super::holder::MARK)
-    };
-    descendants(&std::process::id().to_string()).into_iter().filter(of_test).collect()
-}
-
 fn descendants(pid: &str) -> Vec<String> {
     let threads = entries_of(&Path::new("/proc").join(pid).join("task"));
     let children = threads.iter().map(|thread| proc_file(pid, &format!("task/{thread}/children")));
@@ -206,12 +221,6 @@ fn descendants(pid: &str) -> Vec<String> {
         children.flat_map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
     let below = children.iter().flat_map(|child| descendants(child));
     below.chain(children.iter().cloned()).collect()
-}
-
-/// The same in words.
-fn processes_of(mark: &str) -> Vec<String> {
-    let words = |pid: &String| format!("process {pid} {:?} {}", proc_file(pid, "cmdline"), proc_file(pid, "stat"));
-    pids_of(mark).iter().map(words).collect()
 }
 
 /// Empty for a process that is gone or a zombie.
