@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::{COMMANDS, Command};
@@ -307,14 +307,14 @@ fn arg(flag: &Flag) -> Arg {
     }
 }
 
-/// clap's message and its tip, without the rest of the page: an error is one line.
+/// clap's message and whom it takes for meant, without the rest of the page: an error is one line.
 fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.lines().next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message);
-    match text.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
-        Some(tip) => format!("{message} ({tip})"),
-        None => message.to_owned(),
+    match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(meant)) => format!("{message} (did you mean {meant}?)"),
+        _ => message.to_owned(),
     }
 }
 
@@ -367,7 +367,7 @@ mod tests {
             // go-runc
             (
                 "create --bundle B --pid-file P --console-socket S --pidfd-socket S2 --no-pivot --preserve-fds 2 ID",
-                "create bundle=B console-socket=S pidfd-socket=S2 pid-file=P preserve-fds=2 no-pivot <ID>",
+                "create bundle=B console-socket=S pidfd-socket=S2 pid-file=P no-pivot preserve-fds=2 <ID>",
             ),
             // conmon, conmon-rs, Buildah
             (
@@ -427,11 +427,8 @@ mod tests {
             ("create --foo ID", usage("unexpected argument '--foo' found")),
             ("create -foo=3 ID", usage("unexpected argument '--foo' found")),
             ("create -x ID", usage("unexpected argument '-x' found")),
-            (
-                "create --bundel B ID",
-                usage("unexpected argument '--bundel' found (a similar argument exists: '--bundle')"),
-            ),
-            ("--foo state ID", usage("unexpected argument '--foo' found")),
+            ("create --bundel B ID", usage("unexpected argument '--bundel' found (did you mean --bundle?)")),
+            ("--unheard-of state ID", usage("unexpected argument '--unheard-of' found")),
             ("kill -9 ID", usage("unexpected argument '-9' found")),
             ("state", usage("\"state\" requires exactly 1 argument(s)")),
             ("state a b", usage("\"state\" requires exactly 1 argument(s)")),

@@ -1,21 +1,145 @@
-//! A `run` that stays.
+//! A `run` that stays until its program ends: hands signals on, relays the terminal, adopts orphans, and ends as it did.
+//!
+//! ```text
+//!   signalfd ──► to the program, but SIGCHLD (reap), SIGWINCH (the terminal's new size) and SIGURG (Go's own business)
+//!   pidfd    ──► it ended
+//!   terminal ──► relay.rs
+//! ```
 
-use corten::error::{OrCall, Result};
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten::error::{Kind, OrCall, Result};
+use corten::host::Running;
+use corten::subsystems::namespaces::host::pid_of;
+use corten::sys::pidfd::{self, Ended};
 use corten::{CreateRequest, Runtime};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::relay::{Relay, is_ready};
 
 /// How it stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Stay {
+    /// `--keep`
     pub keep: bool,
+    /// Not `--no-subreaper`.
     pub subreaper: bool,
 }
 
+/// Creates and starts the container, and stays. The answer is the exit status of its program.
 pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8> {
-    let _ = stay.subreaper;
-    let running = runtime.run(request)?;
-    let ended = corten::sys::pidfd::reap(&running.init).or_call(|| "waitid(init)")?;
-    if !stay.keep {
-        running.container.delete()?;
+    if stay.subreaper {
+        prctl::set_child_subreaper(true).or_call(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     }
-    Ok(u8::try_from(ended.status()).unwrap_or(u8::MAX))
+    // ORDER: before there is a program that one could be meant for. What comes meanwhile waits.
+    let all = SigSet::all();
+    all.thread_block().or_call(|| "sigprocmask(SIG_BLOCK)")?;
+    let signals = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).or_call(|| "signalfd")?;
+    let Running { container, init, terminal } = runtime.run(request)?;
+    let ended = attend(init, terminal, signals);
+    match ended {
+        Ok(_) if stay.keep => {}
+        // Somebody may have been faster, with `delete --force`.
+        Ok(_) => container.delete().or_else(|error| match error.kind() {
+            Kind::NotFound => Ok(()),
+            _ => Err(error),
+        })?,
+        // Nobody could wait for it any more.
+        Err(_) => runtime.delete_forcibly(&request.id)?,
+    }
+    Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
+}
+
+fn attend(init: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Result<Ended> {
+    let mut program = Program { pid: pid_of(&init)?, init, ended: None };
+    let mut relay = terminal.map(Relay::new).transpose()?;
+    loop {
+        let (directions, relayed): (Vec<_>, Vec<_>) =
+            relay.as_ref().map(Relay::interests).unwrap_or_default().into_iter().unzip();
+        let mut polled =
+            vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(program.init.as_fd(), PollFlags::POLLIN)];
+        polled.extend(relayed);
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).or_call(|| "poll"),
+        }
+        let ready: Vec<bool> = polled.iter().map(is_ready).collect();
+        if let Some(relay) = &mut relay {
+            let to_do = directions.into_iter().zip(&ready[2..]).filter(|(_, ready)| **ready);
+            to_do.for_each(|(direction, _)| relay.go_on(direction));
+        }
+        if ready[0] {
+            take_signals(&signals, &mut program, relay.as_ref())?;
+        }
+        if ready[1] {
+            program.look()?;
+        }
+        if let Some(ended) = program.ended {
+            if let Some(relay) = relay {
+                relay.finish(&signals);
+            }
+            return Ok(ended);
+        }
+    }
+}
+
+fn take_signals(signals: &SignalFd, program: &mut Program, relay: Option<&Relay>) -> Result<()> {
+    while let Some(info) = signals.read_signal().or_call(|| "read(signalfd)")? {
+        match i32::try_from(info.ssi_signo).unwrap_or(0) {
+            libc::SIGCHLD => program.reap_all()?,
+            libc::SIGWINCH => relay.into_iter().for_each(Relay::resize),
+            // Go programs send it to themselves, all the time.
+            libc::SIGURG => {}
+            signal => program.send(signal),
+        }
+    }
+    Ok(())
+}
+
+/// The first process, our child.
+#[derive(Debug)]
+struct Program {
+    init: OwnedFd,
+    pid: i32,
+    ended: Option<Ended>,
+}
+
+impl Program {
+    fn send(&self, signal: i32) {
+        if let Err(errno) = pidfd::send_signal(&self.init, signal) {
+            // It may be gone; that is noticed in its own way.
+            log::debug!("signal {signal} is not handed on: {errno}");
+        }
+    }
+
+    /// Its pidfd is ready: it has ended, unless a debugger reaps it first.
+    fn look(&mut self) -> Result<()> {
+        if self.ended.is_none() {
+            self.ended = Some(pidfd::reap(&self.init).or_call(|| format!("waitid({})", self.pid))?);
+        }
+        Ok(())
+    }
+
+    /// It and, as a subreaper gets them, orphans of the container that has no pid namespace of its own.
+    fn reap_all(&mut self) -> Result<()> {
+        let any = Pid::from_raw(-1);
+        loop {
+            let ended = match waitpid(any, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid.as_raw(), Ended::Exited(status)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), Ended::Killed(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno).or_call(|| "waitpid(-1)"),
+            };
+            if ended.0 == self.pid {
+                self.ended = Some(ended.1);
+            }
+        }
+    }
 }
