@@ -58,7 +58,6 @@ fn containers_with_different_ids_do_not_wait_for_each_other() {
     }
 }
 
-/// Whatever the order, a command answers with 0 or 1 and one line, and the state that is shown is whole.
 /// Whenever `create` is killed, `delete --force` finds what there is.
 #[test]
 fn create_killed_at_any_point_leaves_nothing_after_delete_force() {
@@ -75,6 +74,7 @@ fn create_killed_at_any_point_leaves_nothing_after_delete_force() {
     }
 }
 
+/// Whatever the order, a command answers soon, with 0 or 1 and one line, and the state that is shown is whole.
 #[test]
 fn random_commands_on_one_id() {
     differs!(Runc | Crun, "has no lock: it loses containers, or dies of SIGPIPE");
@@ -101,6 +101,7 @@ fn random_commands_on_one_id() {
                     random ^= random << 13;
                     random ^= random >> 17;
                     random ^= random << 5;
+                    let began = Instant::now();
                     let output = match calls.get((random % 10) as usize) {
                         None => quiet(bundle, "create").wait(),
                         Some((["list"], _)) => bundle.runtime("list").output(),
@@ -109,6 +110,7 @@ fn random_commands_on_one_id() {
                         }
                     };
                     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:#?}");
+                    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}: {output:#?}", began.elapsed());
                     if peer::is_corten() {
                         assert!(output.stderr.lines().count() <= 1, "{output:#?}");
                     }

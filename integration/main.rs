@@ -4,14 +4,11 @@
 //! it from inside and from outside. `CORTEN=/usr/sbin/runc` runs the same tests against another runtime: what runc or
 //! crun does differently is skipped there with a printed reason, so that a failure says something about us.
 //!
+//! With `CORTEN_ALL=1` the known differences are tried too, to see whether they still are.
+//!
 //! The suite runs in two views of the machine's cgroups: as they are (v1 hierarchies with cgroup2 beside them), and with
-//! cgroup2 alone, for which the whole binary is started by
-//!
-//! ```text
-//! unshare -m --propagation private sh -c 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' _ CMD
-//! ```
-//!
-//! [`support::cgroup::view`] tells which one it is.
+//! cgroup2 alone, for which the whole binary is started by `integration/cgroup2-view`. [`support::cgroup::view`] tells
+//! which one it is.
 
 #![allow(
     clippy::unwrap_used,
