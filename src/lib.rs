@@ -21,7 +21,7 @@
 //!     corten::run_if_sealed(); // first of all: the container's process is made from this executable
 //!     let runtime = corten::Runtime::new("/run/my-engine");
 //!     let request = corten::CreateRequest { id: "c1".into(), bundle: "/srv/bundle".into(), ..Default::default() };
-//!     let container = runtime.create(&request)?;
+//!     let mut container = runtime.create(&request)?;
 //!     container.start()?;
 //!     println!("{:?}", container.state()?.status);
 //!     runtime.delete_forcibly("c1")

@@ -34,8 +34,6 @@ pub struct Conversation<'a> {
     pub channel: &'a HostEnd,
     /// Where the terminal goes; `None`: to us.
     pub console_socket: Option<&'a OwnedFd>,
-    /// Set when hooks have run: after a failure the poststop hooks must, too.
-    pub hooks_ran: &'a mut bool,
 }
 
 impl Conversation<'_> {
@@ -111,7 +109,6 @@ impl Conversation<'_> {
 
     /// SPEC(runtime, Lifecycle 3-4).
     fn run_hooks(&mut self) -> Result<()> {
-        *self.hooks_ran = true;
         let state = self.record.hook_state("created", self.launched.pid());
         let lists = [("prestart", &self.plan.hooks.prestart), ("createRuntime", &self.plan.hooks.create_runtime)];
         for (name, list) in lists {

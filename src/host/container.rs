@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::Runtime;
 use crate::error::{Error, OrCall, Result, Within};
 use crate::state::dir::does_not_exist;
+use crate::state::lock::{self, Lock};
 use crate::state::record::Init;
 use crate::state::{ContainerDir, Record, Status, status};
 use crate::sys;
@@ -34,6 +35,14 @@ impl Container {
         let directory = root.open(id)?;
         let record = directory.read_record()?.ok_or_else(|| does_not_exist(id))?;
         Ok(Self { record, directory })
+    }
+
+    /// Locks it, and looks again at what it is: somebody may have deleted it meanwhile, and another container may have its
+    /// id and its cgroup by now.
+    pub(super) fn lock(&mut self) -> Result<Lock> {
+        let lock = lock::exclusive(&self.directory).within(|| self.named())?;
+        self.record = self.directory.read_record()?.ok_or_else(|| does_not_exist(self.id()))?;
+        Ok(lock)
     }
 
     /// Its id.

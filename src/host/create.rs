@@ -16,9 +16,9 @@ use crate::config::Config;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
 use crate::plan::{Plan, Request, StartRoute};
-use crate::state::dir::{Claim, REPORT, START_PENDING};
+use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
-use crate::state::{StateRoot, lock};
+use crate::state::{ContainerDir, StateRoot, lock};
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::{mounts, namespaces, process};
@@ -111,44 +111,24 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         },
     )?;
     check_rootfs(plan.inside.rootfs())?;
-    let pid_file = request.pid_file.as_deref().map(PidFile::open).transpose()?;
-    let console_socket = request
-        .console_socket
-        .as_deref()
-        .map(|path| attend::connect_to(path).within(|| "--console-socket"))
-        .transpose()?;
-    let pidfd_socket =
-        request.pidfd_socket.as_deref().map(|path| attend::connect_to(path).within(|| "--pidfd-socket")).transpose()?;
+    let handover = Handover::open(request)?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let claim = root.claim(&request.id)?;
-    let _lock = lock::exclusive(&claim.directory)?;
+    let _lock = lock::exclusive(&claim)?;
     cgroups::check_fitness(&plan.cgroups)?;
     let mut record = new_record(&plan, &bundle)?;
-    claim.directory.write_record(&record)?;
+    claim.write_record(&record)?;
 
-    let mut hooks_ran = false;
-    let built =
-        carry_out(runtime, &root, &mut plan, &claim, &mut record, console_socket.as_ref(), start_by, &mut hooks_ran)
-            .and_then(|built| {
-                if let Some(file) = &pid_file {
-                    file.write(record.init.map_or(-1, |init| init.pid))?;
-                }
-                if let Some(socket) = &pidfd_socket {
-                    // COMPAT(runc): a first process is "standard".
-                    attend::send_descriptor(socket, "standard", &built.0).within(|| "pidfd socket")?;
-                }
-                Ok(built)
-            });
-    match built {
+    let mut launched = false;
+    let acts = Acts { runtime, root: &root, directory: &claim, handover: &handover, start_by };
+    match acts.carry_out(&mut plan, &mut record, &mut launched) {
         Ok((init, channel, terminal)) => {
-            let directory = root.open(&request.id)?;
-            claim.keep();
-            Ok(Created { container: Container { record, directory }, init, channel, terminal })
+            Ok(Created { container: Container { record, directory: claim.keep() }, init, channel, terminal })
         }
         Err(error) => {
             drop(claim);
-            if hooks_ran {
+            if launched {
                 // SPEC(runtime, Lifecycle 3-5): "continue at step 12", which ends with these.
                 delete::run_poststop(&record);
             }
@@ -157,54 +137,87 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     }
 }
 
+/// Who gets what when the container is complete. Opened before anything is made: nobody there is an error of its own.
+struct Handover {
+    console_socket: Option<OwnedFd>,
+    pidfd_socket: Option<OwnedFd>,
+    pid_file: Option<PidFile>,
+}
+
+impl Handover {
+    fn open(request: &CreateRequest) -> Result<Self> {
+        let connect = |path: &Option<PathBuf>, flag: &str| {
+            path.as_deref().map(|path| attend::connect_to(path).within(|| flag)).transpose()
+        };
+        Ok(Self {
+            pid_file: request.pid_file.as_deref().map(PidFile::open).transpose()?,
+            console_socket: connect(&request.console_socket, "--console-socket")?,
+            pidfd_socket: connect(&request.pidfd_socket, "--pidfd-socket")?,
+        })
+    }
+
+    fn hand_over(&self, launched: &spawn::Launched) -> Result<()> {
+        if let (Some(socket), Some(pidfd)) = (&self.pidfd_socket, launched.pidfd()) {
+            // COMPAT(runc): a first process is "standard".
+            attend::send_descriptor(socket, "standard", pidfd).within(|| "--pidfd-socket")?;
+        }
+        match &self.pid_file {
+            Some(file) => file.write(launched.pid()),
+            None => Ok(()),
+        }
+    }
+}
+
 type Built = (OwnedFd, HostEnd, Option<OwnedFd>);
 
-/// The acts. Each guard undoes its own when a later one fails, the last one first.
-#[expect(clippy::too_many_arguments, reason = "each is another kind of thing, and there is one caller")]
-fn carry_out(
-    runtime: &Runtime,
-    root: &StateRoot,
-    plan: &mut Plan,
-    claim: &Claim,
-    record: &mut Record,
-    console_socket: Option<&OwnedFd>,
+/// What is needed to act.
+struct Acts<'a> {
+    runtime: &'a Runtime,
+    root: &'a StateRoot,
+    directory: &'a ContainerDir,
+    handover: &'a Handover,
     start_by: StartBy,
-    hooks_ran: &mut bool,
-) -> Result<Built> {
-    let mut luggage = Luggage::default();
-    if start_by == StartBy::AnotherProcess {
-        let go = luggage.pack(claim.directory.make_fifo(START_PENDING)?);
-        let report = luggage.pack(claim.directory.make_fifo(REPORT)?);
-        plan.inside.start = StartRoute::Fifos { go, report };
-    }
-    let host_mount = UndoMount(record.host_mount.clone());
-    let cgroups = Cgroups::create(&plan.cgroups)?;
-    mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
-    plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
-    let sealed = runtime.seal(root.path())?;
+}
 
-    let (mut launched, channel) = spawn::launch(plan, &sealed, &cgroups, &luggage)?;
-    drop(luggage);
-    let terminal = Conversation {
-        plan,
-        cgroups: &cgroups,
-        directory: &claim.directory,
-        record,
-        launched: &mut launched,
-        channel: &channel,
-        console_socket,
-        hooks_ran,
+impl Acts<'_> {
+    /// Each guard undoes its own when a later act fails, the last one first. `launched` says whether there was a process.
+    fn carry_out(&self, plan: &mut Plan, record: &mut Record, launched: &mut bool) -> Result<Built> {
+        let mut luggage = Luggage::default();
+        if self.start_by == StartBy::AnotherProcess {
+            let go = luggage.pack(self.directory.make_fifo(START_PENDING)?);
+            let report = luggage.pack(self.directory.make_fifo(REPORT)?);
+            plan.inside.start = StartRoute::Fifos { go, report };
+        }
+        let host_mount = UndoMount(record.host_mount.clone());
+        let cgroups = Cgroups::create(&plan.cgroups)?;
+        mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
+        plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
+        let sealed = self.runtime.seal(self.root.path())?;
+
+        let (mut process, channel) = spawn::launch(plan, &sealed, &cgroups, &luggage)?;
+        *launched = true;
+        drop(luggage);
+        let terminal = Conversation {
+            plan,
+            cgroups: &cgroups,
+            directory: self.directory,
+            record,
+            launched: &mut process,
+            channel: &channel,
+            console_socket: self.handover.console_socket.as_ref(),
+        }
+        .hold()?;
+        process::host::set_rlimits(process.pid(), &plan.from_outside)?;
+        self.handover.hand_over(&process)?;
+        if self.start_by == StartBy::AnotherProcess {
+            self.directory.publish_start()?;
+        }
+        let gone = || Error::new(Kind::ProcessGone, "the container's first process is gone");
+        let init = process.keep().ok_or_else(gone)?;
+        cgroups.keep();
+        host_mount.keep();
+        Ok((init, channel, terminal))
     }
-    .hold()?;
-    process::host::set_rlimits(launched.pid(), &plan.from_outside)?;
-    if start_by == StartBy::AnotherProcess {
-        claim.directory.publish_start()?;
-    }
-    let gone = || Error::new(Kind::ProcessGone, "the container's first process is gone");
-    let init = launched.keep().ok_or_else(gone)?;
-    cgroups.keep();
-    host_mount.keep();
-    Ok((init, channel, terminal))
 }
 
 /// See [`HostMount`].

@@ -10,8 +10,8 @@ use crate::subsystems::hooks::{self, Surroundings};
 impl Container {
     /// Removes it (runtime-spec, "Delete"). One that was created and never started is killed first, as every runtime does
     /// and engines rely on; one that runs is refused.
-    pub fn delete(self) -> Result<()> {
-        let _lock = lock::exclusive(&self.directory).within(|| self.named())?;
+    pub fn delete(mut self) -> Result<()> {
+        let _lock = self.lock()?;
         let status = self.status()?;
         match status {
             Status::Stopped | Status::Created => destroy(&self),

@@ -19,9 +19,11 @@ pub enum Whom {
 
 impl Container {
     /// Sends a signal.
-    pub fn kill(&self, signal: i32, whom: Whom) -> Result<()> {
+    pub fn kill(&mut self, signal: i32, whom: Whom) -> Result<()> {
         let everybody = whom == Whom::Everybody || (signal == libc::SIGKILL && !self.record.own_pid_namespace);
         if everybody && signal == libc::SIGKILL {
+            // Whoever is in the cgroup must be of this container.
+            let _lock = self.lock()?;
             let was_alive = self.status()?.is_alive();
             cgroups::host::kill_all(&self.record.groups).within(|| self.named())?;
             return if was_alive || whom == Whom::Everybody { Ok(()) } else { Err(self.not_running()) };

@@ -54,6 +54,11 @@ impl Launched {
         self.child.as_ref().map_or(-1, |child| child.pid)
     }
 
+    /// The process itself.
+    pub fn pidfd(&self) -> Option<&OwnedFd> {
+        self.child.as_ref().map(|child| &child.pidfd)
+    }
+
     /// The intermediate process has done its work: goes on with the first process, which it made as our child.
     pub fn replace(&mut self, child: Child) -> Result<()> {
         if let Some(intermediate) = self.child.replace(child) {

@@ -9,8 +9,8 @@ use super::container::{Container, within};
 use super::delete;
 use crate::channel::{FromInside, HostEnd};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::state::Status;
 use crate::state::dir::{REPORT, START};
-use crate::state::{Status, lock};
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::sys;
 
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Container {
     /// Runs the program (runtime-spec, "Start"). Comes back when it was executed and the poststart hooks have run.
-    pub fn start(&self) -> Result<()> {
-        let _lock = lock::exclusive(&self.directory).within(|| self.named())?;
+    pub fn start(&mut self) -> Result<()> {
+        let _lock = self.lock()?;
         match self.status()? {
             Status::Created => {}
             Status::Stopped => return Err(self.wrong_status(phrases::START_STOPPED.to_owned())),

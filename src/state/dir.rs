@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mode_t};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mode_t};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::id;
@@ -67,8 +67,9 @@ impl StateRoot {
         &self.path
     }
 
-    /// Reserves an id: of two that try, one gets it. Dropped without [`Claim::keep`], the reservation is given back.
-    pub fn claim(&self, id: &str) -> Result<Claim> {
+    /// Reserves an id: of two that try, one gets it. Dropped without [`ContainerDir::keep`],
+    /// the reservation is given back.
+    pub fn claim(&self, id: &str) -> Result<ContainerDir> {
         id::check(id)?;
         match mkdirat(&self.fd, id, mode(0o700)) {
             Ok(()) => {}
@@ -79,7 +80,7 @@ impl StateRoot {
         }
         let root = self.fd.try_clone().or_call(|| "dup").within(|| self.within())?;
         match self.open_directory(id)? {
-            Some(fd) => Ok(Claim { directory: ContainerDir { fd, root, id: id.to_owned() }, kept: false }),
+            Some(fd) => Ok(ContainerDir { fd, root, id: id.to_owned(), given_back: true }),
             None => Err(Error::call(format!("openat({id:?})"), Errno::ENOENT)).within(|| self.within()),
         }
     }
@@ -89,7 +90,7 @@ impl StateRoot {
         id::check(id)?;
         let fd = self.open_directory(id)?.ok_or_else(|| does_not_exist(id))?;
         let root = self.fd.try_clone().or_call(|| "dup").within(|| self.within())?;
-        Ok(ContainerDir { fd, root, id: id.to_owned() })
+        Ok(ContainerDir { fd, root, id: id.to_owned(), given_back: false })
     }
 
     /// The ids of all containers. What is not ours is not listed.
@@ -137,40 +138,34 @@ pub fn does_not_exist(id: &str) -> Error {
     Error::new(Kind::NotFound, phrases::DOES_NOT_EXIST).within(quoted(id))
 }
 
-/// A reserved id.
-#[derive(Debug)]
-pub struct Claim {
-    /// Its directory.
-    pub directory: ContainerDir,
-    kept: bool,
-}
-
-impl Claim {
-    /// The container is complete.
-    pub fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = self.directory.remove()
-        {
-            log::warn!("state directory of {:?} stays: {error}", self.directory.id);
-        }
-    }
-}
-
 /// A container's directory.
 #[derive(Debug)]
 pub struct ContainerDir {
     fd: OwnedFd,
     root: OwnedFd,
     id: String,
+    /// The reservation of an incomplete container, which goes when this is dropped.
+    given_back: bool,
+}
+
+impl Drop for ContainerDir {
+    fn drop(&mut self) {
+        if self.given_back
+            && let Err(error) = self.remove()
+        {
+            log::warn!("state directory of {:?} stays: {error}", self.id);
+        }
+    }
 }
 
 impl ContainerDir {
+    /// The container is complete: its directory stays.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.given_back = false;
+        self
+    }
+
     /// What create decided. `None`: no record, so this is not a container of ours, or one that was never made.
     pub fn read_record(&self) -> Result<Option<Record>> {
         let within = || format!("state of container {:?}", self.id);
@@ -241,9 +236,23 @@ impl ContainerDir {
                 Err(errno) => return Err(Error::call(format!("unlinkat({name:?})"), errno)).within(within),
             }
         }
+        // ORDER: we hold the lock, so nobody else takes our directory away; but it may be gone already, and the name be
+        // somebody else's new reservation.
+        if !self.has_its_name().within(within)? {
+            return Ok(());
+        }
         match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => Ok(()),
             Err(errno) => Err(Error::call(format!("rmdir({:?})", self.id), errno)).within(within),
+        }
+    }
+
+    fn has_its_name(&self) -> Result<bool> {
+        let ours = fstat(&self.fd).or_call(|| "fstat")?;
+        match fstatat(&self.root, self.id.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(Error::call(format!("fstatat({:?})", self.id), errno)),
         }
     }
 }

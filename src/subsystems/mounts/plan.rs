@@ -218,7 +218,7 @@ impl Step {
             return Err(Error::unsupported(property, "this version of corten does not make id-mapped mounts"));
         }
         let what = if options.remount {
-            What::Remount(filesystem(mount, &options, circumstances))
+            What::Remount(remount(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
             let source = mount
                 .source
@@ -274,6 +274,15 @@ fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_
         readonly_later,
         needs_cgroup: false,
         copy_up: options.copy_up,
+    }
+}
+
+/// With "bind" it changes the mount alone: the filesystem may be the host's.
+fn remount(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
+    let whole = filesystem(mount, options, circumstances);
+    match options.bind {
+        Some(_) => Filesystem { flags: Vec::new(), parameters: Vec::new(), ..whole },
+        None => whole,
     }
 }
 
