@@ -101,7 +101,7 @@ impl Conversation<'_> {
         self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
         if self.plan.inside.waits_for_cgroup {
             // Slow when the machine was idle; the process builds its root meanwhile.
-            self.cgroups.join_v1(pid)?;
+            self.cgroups.join(pid)?;
             self.channel.go()?;
         }
         Ok(())

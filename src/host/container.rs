@@ -83,6 +83,15 @@ fn hold(init: Init) -> Result<Option<OwnedFd>> {
     Ok(status::is_alive(init)?.then_some(pidfd))
 }
 
+/// Sends SIGKILL. A process that is gone already is fine.
+pub(super) fn kill(init: Init) -> Result<()> {
+    let Some(pidfd) = hold(init)? else { return Ok(()) };
+    match sys::pidfd::send_signal(&pidfd, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::call("pidfd_send_signal(SIGKILL)", errno)),
+    }
+}
+
 /// Sends SIGKILL and waits until the process is gone. One that is gone already is fine.
 pub(super) fn kill_and_wait(pidfd: &OwnedFd) -> Result<()> {
     match sys::pidfd::send_signal(pidfd, libc::SIGKILL) {

@@ -18,7 +18,7 @@ use crate::fs::atomic;
 use crate::plan::{Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
-use crate::state::{ContainerDir, StateRoot, lock};
+use crate::state::{ContainerDir, StateRoot};
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::{mounts, namespaces, process};
@@ -67,14 +67,11 @@ pub(super) fn create(runtime: &Runtime, request: &CreateRequest) -> Result<Conta
 
 /// Creates and starts.
 pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running> {
-    let Created { container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
+    let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     channel.go()?;
-    start::see_it_execute(&container, &channel, &init).and_then(|()| start::after_start(&container)).map_err(
-        |error| match delete::destroy(&container) {
-            Ok(()) => error,
-            Err(also) => error.also(&also),
-        },
-    )?;
+    start::see_it_execute(&container, &channel, &init)
+        .and_then(|()| start::after_start(&container))
+        .map_err(|error| delete::after_failure(&mut container, error))?;
     Ok(Running { container, init, terminal })
 }
 
@@ -114,8 +111,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let handover = Handover::open(request)?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
-    let claim = root.claim(&request.id)?;
-    let _lock = lock::exclusive(&claim)?;
+    let (claim, _lock) = root.claim(&request.id)?;
     cgroups::check_fitness(&plan.cgroups)?;
     let mut record = new_record(&plan, &bundle)?;
     claim.write_record(&record)?;
@@ -190,6 +186,7 @@ impl Acts<'_> {
         }
         let host_mount = UndoMount(record.host_mount.clone());
         let cgroups = Cgroups::create(&plan.cgroups)?;
+        plan.inside.waits_for_cgroup = cgroups.must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
         let sealed = self.runtime.seal(self.root.path())?;
@@ -308,6 +305,7 @@ fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
         made_cgroups: cgroups::missing(&plan.cgroups)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         has_process: plan.inside.process.is_some(),
+        has_start_hooks: !plan.hooks.start_container.is_empty(),
         hooks: crate::config::Hooks {
             poststart: plan.hooks.poststart.clone(),
             poststop: plan.hooks.poststop.clone(),

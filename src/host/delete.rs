@@ -31,11 +31,24 @@ pub(super) fn delete_forcibly(runtime: &Runtime, id: &str) -> Result<()> {
         Err(error) if error.kind() == Kind::NotFound => return Ok(()),
         other => other?,
     };
+    // ORDER: before the lock: whoever holds it may be waiting for this process, which may be stopped.
+    if let Some(init) = directory.read_record()?.and_then(|record| record.init) {
+        container::kill(init)?;
+    }
     let _lock = lock::exclusive(&directory)?;
     match directory.read_record()? {
         Some(record) => destroy(&Container { record, directory }),
         // The id was reserved and that was all: or it is the directory of another runtime, which stays as it is not empty.
         None => directory.remove(),
+    }
+}
+
+/// Destroys a container that failed to start, unless somebody else was faster. The answer is the error, with what went wrong
+/// behind it.
+pub(super) fn after_failure(container: &mut Container, error: Error) -> Error {
+    match container.lock().and_then(|_lock| destroy(container)) {
+        Err(also) if also.kind() != Kind::NotFound => error.also(&also),
+        _ => error,
     }
 }
 

@@ -1,9 +1,10 @@
 //! `start`.
 
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
 
 use super::container::{Container, within};
 use super::delete;
@@ -63,8 +64,7 @@ impl Container {
 pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &OwnedFd) -> Result<()> {
     let mut executing = false;
     loop {
-        // A startContainer hook may take as long as its own timeout lets it.
-        let deadline = executing.then(|| within(PATIENCE));
+        let deadline = (executing || !container.record.has_start_hooks).then(|| within(PATIENCE));
         match receive(report, init, deadline)? {
             Some(FromInside::Executing) => executing = true,
             Some(FromInside::Failed(error)) => return Err(error),
@@ -82,14 +82,18 @@ pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &Own
 }
 
 /// A FIFO that only the dead had open for writing shows no end of file to somebody who came before them; the process does.
-fn receive(report: &HostEnd, init: &OwnedFd, deadline: Option<std::time::Instant>) -> Result<Option<FromInside>> {
-    use nix::poll::PollFlags;
-    use std::os::fd::AsFd;
+fn receive(report: &HostEnd, init: &OwnedFd, deadline: Option<Instant>) -> Result<Option<FromInside>> {
     let fds = [(report.as_fd(), PollFlags::POLLIN), (init.as_fd(), PollFlags::POLLIN)];
     match sys::wait::until_any(&fds, deadline).or_call(|| "poll(report)")? {
         None => Err(Error::new(Kind::TimedOut, "the first process does not execute the program")),
         Some(0) => Ok(report.receive(deadline)?.map(|(message, _)| message)),
-        Some(_) => Ok(None),
+        // Gone, but perhaps it said something before that.
+        Some(_) => {
+            match sys::wait::until_ready(report, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(report)")? {
+                true => Ok(report.receive(deadline)?.map(|(message, _)| message)),
+                false => Ok(None),
+            }
+        }
     }
 }
 

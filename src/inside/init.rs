@@ -34,13 +34,14 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     name_ourselves(plan)?;
     // Through the host's procfs, while it can be seen.
     sysctl::write_all(&inside, &plan.sysctl)?;
-    lsm::set_at_exec(&inside, &plan.lsm)?;
 
     let mut rootfs = root::attach_root(&inside, &plan.mounts.root)?;
     root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut |inside| cgroup.enter(inside))?;
     devices::inside::make_all(&inside, &rootfs.dir, &plan.devices)?;
     cgroup.enter(&inside)?;
     run_hooks_of_create(&inside, channel, plan)?;
+    // ORDER: behind the hooks, which are the host's programs and would inherit it; before the host's procfs is gone.
+    lsm::set_at_exec(&inside, &plan.lsm)?;
 
     let in_root = root::change_root(inside, &plan.mounts.root, &rootfs)?;
     match &plan.process {

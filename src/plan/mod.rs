@@ -88,7 +88,7 @@ pub enum StartRoute {
 pub struct InsidePlan {
     /// Namespaces to join and make.
     pub namespaces: InsideNamespaces,
-    /// A message says when we are in the v1 cgroups.
+    /// A message says when we are in the cgroups that we were not born in; the host knows when it has made them.
     pub waits_for_cgroup: bool,
     /// A new network namespace has a loopback interface that is down.
     pub loopback: bool,
@@ -144,7 +144,7 @@ impl Plan {
         };
         let inside = InsidePlan {
             namespaces: InsideNamespaces::default(),
-            waits_for_cgroup: cgroups.has_v1(),
+            waits_for_cgroup: false,
             loopback: namespaces.creates(NamespaceKind::Network),
             devices: DevicesPlan::new(config, in_user_namespace, mounts.dev_is_bound()),
             mounts,

@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mode_t};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::id;
+use super::lock::{self, Lock};
 use super::record::{Record, VERSION};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
@@ -67,22 +68,27 @@ impl StateRoot {
         &self.path
     }
 
-    /// Reserves an id: of two that try, one gets it. Dropped without [`ContainerDir::keep`],
-    /// the reservation is given back.
-    pub fn claim(&self, id: &str) -> Result<ContainerDir> {
+    /// Reserves an id and locks it: of two that try, one gets it. Dropped without [`ContainerDir::keep`], the reservation
+    /// is given back.
+    pub fn claim(&self, id: &str) -> Result<(ContainerDir, Lock)> {
         id::check(id)?;
+        let taken = || Error::new(Kind::AlreadyExists, phrases::ID_TAKEN).within(quoted(id));
         match mkdirat(&self.fd, id, mode(0o700)) {
             Ok(()) => {}
-            Err(Errno::EEXIST) => return Err(Error::new(Kind::AlreadyExists, phrases::ID_TAKEN).within(quoted(id))),
+            Err(Errno::EEXIST) => return Err(taken()),
             Err(errno) => {
                 return Err(Error::call(format!("mkdirat({id:?})"), errno)).within(|| self.within());
             }
         }
-        let root = self.fd.try_clone().or_call(|| "dup").within(|| self.within())?;
-        match self.open_directory(id)? {
-            Some(fd) => Ok(ContainerDir { fd, root, id: id.to_owned(), given_back: true }),
-            None => Err(Error::call(format!("openat({id:?})"), Errno::ENOENT)).within(|| self.within()),
+        let mut directory = self.open(id)?;
+        let lock = lock::exclusive(&directory)?;
+        // Between those steps a delete --force may have taken it for something that was left behind, and another create may
+        // have made it anew: it is ours if it still has its name and nobody has written a record.
+        if !directory.has_its_name()? || directory.read_record()?.is_some() {
+            return Err(taken());
         }
+        directory.given_back = true;
+        Ok((directory, lock))
     }
 
     /// Opens a container's directory.

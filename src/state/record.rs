@@ -35,6 +35,8 @@ pub struct Record {
     pub own_pid_namespace: bool,
     /// Whether there is a program to start.
     pub has_process: bool,
+    /// Whether hooks run between start and the program; they take as long as their own timeouts let them.
+    pub has_start_hooks: bool,
     /// `poststart` and `poststop`.
     pub hooks: Hooks,
     /// What must be unmounted on the host at the end.

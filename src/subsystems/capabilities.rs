@@ -19,6 +19,8 @@ pub fn limit_bounding(_: &InRoot, wanted: CapSet) -> Result<()> {
             Ok(()) => {}
             // The kernel's last one is behind us.
             Err(Errno::EINVAL) => break,
+            // Not for us to drop, but it is not there anyway.
+            Err(Errno::EPERM) if capability::in_bounding_set(number) == Ok(false) => {}
             Err(errno) => {
                 return Err(Error::call(format!("prctl(CAPBSET_DROP, {})", name(number)), errno))
                     .within(|| "process.capabilities.bounding");
@@ -31,16 +33,15 @@ pub fn limit_bounding(_: &InRoot, wanted: CapSet) -> Result<()> {
 /// Sets the other four, and keeps one right beyond them until [`finish`]: a filter is loaded with CAP_SYS_ADMIN.
 ///
 /// ORDER: after the ids have changed, with the permitted set kept over it; ambient behind permitted and inheritable, which
-/// it needs. `None` means what execve would make of the ids: root has all it had, another user nothing.
-pub fn set(_: &InRoot, wanted: Option<&Capabilities>, is_root: bool) -> Result<Surplus> {
+/// it needs.
+pub fn set(_: &InRoot, wanted: &Capabilities) -> Result<Surplus> {
     let now = capability::get().or_call(|| "capget").within(|| "process.capabilities")?;
-    let sets = final_sets(&now, wanted, is_root);
+    let sets = final_sets(&now, wanted);
     let admin = now.permitted & CAP_SYS_ADMIN;
     let kept = ThreadSets { effective: sets.effective | admin, permitted: sets.permitted | admin, ..sets };
     capability::set(&kept).or_call(|| "capset").within(|| "process.capabilities")?;
     let surplus = Surplus((kept != sets).then_some(sets));
-    let Some(wanted) = wanted else { return Ok(surplus) };
-    warn_of_ungranted(wanted, now.permitted);
+    warn_of_ungranted(wanted, &sets);
     capability::clear_ambient()
         .or_call(|| "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
         .within(|| "process.capabilities.ambient")?;
@@ -72,27 +73,22 @@ pub fn finish(_: &InRoot, surplus: &Surplus) -> Result<()> {
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// SPEC(config, "process.capabilities"): what cannot be granted is a warning, so it is left out.
-fn final_sets(now: &ThreadSets, wanted: Option<&Capabilities>, is_root: bool) -> ThreadSets {
-    match wanted {
-        Some(wanted) => {
-            let permitted = wanted.permitted.0 & now.permitted;
-            ThreadSets {
-                permitted,
-                effective: wanted.effective.0 & permitted,
-                inheritable: wanted.inheritable.0 & (now.permitted | now.inheritable),
-            }
-        }
-        None if is_root => *now,
-        None => ThreadSets { permitted: 0, effective: 0, ..*now },
-    }
+fn final_sets(now: &ThreadSets, wanted: &Capabilities) -> ThreadSets {
+    let permitted = wanted.permitted.0 & now.permitted;
+    // KERNEL: what is added to the inheritable set must be in the bounding set.
+    let inheritable = wanted.inheritable.0 & (now.inheritable | now.permitted & wanted.bounding.0);
+    ThreadSets { permitted, effective: wanted.effective.0 & permitted, inheritable }
 }
 
 fn asked(wanted: &Capabilities) -> u64 {
     wanted.permitted.0 | wanted.effective.0 | wanted.inheritable.0
 }
 
-fn warn_of_ungranted(wanted: &Capabilities, possible: u64) {
-    for number in (0..64).filter(|number| asked(wanted) & !possible & 1 << number != 0) {
+fn warn_of_ungranted(wanted: &Capabilities, granted: &ThreadSets) {
+    let missing = wanted.permitted.0 & !granted.permitted
+        | wanted.effective.0 & !granted.effective
+        | wanted.inheritable.0 & !granted.inheritable;
+    for number in (0..64).filter(|number| missing & 1 << number != 0) {
         log::warn!("process.capabilities: {} cannot be granted here", name(number));
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A step asks for the door that it needs, and the next door is made by consuming the last one: masking a path before the
-//! root was changed does not compile. Only `crate::inside` makes the first one (`tests::layers` looks), so a function that
+//! root was changed does not compile. Only `crate::inside` makes the first one (`src/layers.rs` looks), so a function that
 //! must not run in a caller's thread is one that asks for a door: a caller has none to give.
 
 /// Our own process, with one thread, in the container's namespaces; the old root is still there.

@@ -16,7 +16,7 @@ pub fn write_all(_: &Inside, values: &[(String, String)]) -> Result<()> {
     }
     let mounted = Procfs::mounted()?;
     for (key, value) in values {
-        let path = PathBuf::from("sys").join(key.replace('.', "/"));
+        let path = PathBuf::from("sys").join(path_of(key));
         let written = match mounted.write(&path, value) {
             // Nested in a container, /proc/sys is covered by a read-only mount.
             Err(error) if is_covered(&error) => {
@@ -30,6 +30,24 @@ pub fn write_all(_: &Inside, values: &[(String, String)]) -> Result<()> {
     Ok(())
 }
 
+/// sysctl(8): dots separate, and a slash stands for a dot in a name, as in `net.ipv4.conf.eth0/1.forwarding`.
+fn path_of(key: &str) -> String {
+    let swapped = |letter| match letter {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    key.chars().map(swapped).collect()
+}
+
 fn is_covered(error: &Error) -> bool {
     error.to_string().ends_with(&crate::error::in_words(Errno::EXDEV))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dots_and_slashes_change_places() {
+        assert_eq!(super::path_of("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+    }
 }

@@ -49,12 +49,15 @@ pub fn launch(launch: &Launch<'_>) -> nix::Result<Child> {
     for (slot, argument) in arguments.iter_mut().zip(launch.arguments) {
         *slot = argument.as_ptr();
     }
+    let mut open: Vec<RawFd> = launch.keep.to_vec();
+    open.extend([launch.executable.as_raw_fd(), launch.report.as_raw_fd()]);
+    open.sort_unstable();
     // A handler of the embedding program must not run in the child. The sealed program sets its own mask.
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     let made = clone3(launch.namespaces, launch.cgroup, libc::SIGCHLD);
     if let Ok(None) = made {
-        become_program(launch, &arguments);
+        become_program(launch, &open, &arguments);
     }
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
     made?.ok_or(Errno::EINVAL)
@@ -94,13 +97,24 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: i32) -> nix::
 }
 
 /// The child's side of [`launch`]: no allocation, no lock, no panic.
-fn become_program(launch: &Launch<'_>, arguments: &[*const c_char; MAX_ARGUMENTS + 1]) -> ! {
+fn become_program(launch: &Launch<'_>, open: &[RawFd], arguments: &[*const c_char; MAX_ARGUMENTS + 1]) -> ! {
     const FAILED: i32 = 127;
     let environment: [*const c_char; 1] = [std::ptr::null()];
     // SAFETY: raw system calls on integers and on memory that was made ready before the clone.
     unsafe {
-        // Descriptors that another thread opened without close-on-exec would go along otherwise.
-        libc::syscall(libc::SYS_close_range, 3 + launch.preserved, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // What does not go along is closed here and now, not at execve: while we wait for the ids to be mapped, a copy of
+        // the runtime's end of the channel, or of its lock, would outlive the runtime.
+        let mut first = 3 + launch.preserved;
+        for fd in open {
+            let number = fd.unsigned_abs();
+            if number > first {
+                libc::syscall(libc::SYS_close_range, first, number - 1, 0);
+            }
+            if number >= first {
+                first = number + 1;
+            }
+        }
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
         for fd in launch.keep {
             libc::syscall(libc::SYS_fcntl, *fd, libc::F_SETFD, 0);
         }

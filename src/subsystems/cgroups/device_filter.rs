@@ -6,6 +6,17 @@
 use crate::config::resources::{DeviceRule, DeviceRuleKind};
 use crate::sys::bpf::Instruction;
 
+/// What v1 begins with, so that nothing matches means denied there too: a new v1 group inherits its parent's permissions.
+pub const DENY_ALL: DeviceRule = DeviceRule {
+    allow: false,
+    kind: DeviceRuleKind::All,
+    major: None,
+    minor: None,
+    read: true,
+    write: true,
+    mknod: true,
+};
+
 /// What every container may use whatever the configuration says, because the specification promises these devices
 /// (config-linux, "Default Devices"); they come behind the configured rules.
 ///
@@ -51,8 +62,18 @@ fn matches_everything(rule: &DeviceRule) -> bool {
         && rule.mknod
 }
 
-/// The line for `devices.allow` or `devices.deny` of v1.
-pub fn v1_line(rule: &DeviceRule) -> String {
+/// The lines for `devices.allow` or `devices.deny` of v1.
+///
+/// KERNEL: a line that begins with `a` means everything, whatever follows; so a rule about both kinds that is not about
+/// everything becomes two.
+pub fn v1_lines(rule: &DeviceRule) -> Vec<String> {
+    if rule.kind == DeviceRuleKind::All && !matches_everything(rule) {
+        return [DeviceRuleKind::Char, DeviceRuleKind::Block].map(|kind| v1_line(&DeviceRule { kind, ..*rule })).into();
+    }
+    vec![v1_line(rule)]
+}
+
+fn v1_line(rule: &DeviceRule) -> String {
     let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
     let kind = match rule.kind {
         DeviceRuleKind::All => "a",
@@ -243,9 +264,11 @@ mod tests {
 
     #[test]
     fn lines_of_v1() {
-        let line = |kind, major, minor, access| v1_line(&rule(true, kind, major, minor, access));
-        assert_eq!(line(DeviceRuleKind::All, None, None, "rwm"), "a *:* rwm");
-        assert_eq!(line(DeviceRuleKind::Char, Some(136), None, "rw"), "c 136:* rw");
-        assert_eq!(line(DeviceRuleKind::Block, Some(8), Some(0), "m"), "b 8:0 m");
+        let lines = |kind, major, minor, access| v1_lines(&rule(true, kind, major, minor, access));
+        assert_eq!(lines(DeviceRuleKind::All, None, None, "rwm"), ["a *:* rwm"]);
+        assert_eq!(lines(DeviceRuleKind::All, None, None, "r"), ["c *:* r", "b *:* r"]);
+        assert_eq!(lines(DeviceRuleKind::All, Some(1), None, "rwm"), ["c 1:* rwm", "b 1:* rwm"]);
+        assert_eq!(lines(DeviceRuleKind::Char, Some(136), None, "rw"), ["c 136:* rw"]);
+        assert_eq!(lines(DeviceRuleKind::Block, Some(8), Some(0), "m"), ["b 8:0 m"]);
     }
 }

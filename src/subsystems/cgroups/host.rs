@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, open, openat};
@@ -19,9 +19,17 @@ use crate::sys::bpf::Instruction;
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
 #[derive(Debug)]
 pub struct Cgroups {
-    opened: Vec<(Group, OwnedFd)>,
+    opened: Vec<Opened>,
     /// Outermost first.
     made: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    group: Group,
+    directory: OwnedFd,
+    /// Whether we made it.
+    is_new: bool,
 }
 
 impl Cgroups {
@@ -30,7 +38,13 @@ impl Cgroups {
         let mut cgroups = Self { opened: Vec::new(), made: Vec::new() };
         for group in &plan.groups {
             let directory = cgroups.make(group)?;
-            cgroups.opened.push((group.clone(), directory));
+            // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
+            if is_frozen_group(group, &directory)? {
+                let why = format!("container's cgroup unexpectedly frozen ({:?})", group.directory());
+                return Err(Error::invalid("linux.cgroupsPath", why));
+            }
+            let is_new = cgroups.made.last() == Some(&group.directory());
+            cgroups.opened.push(Opened { group: group.clone(), directory, is_new });
         }
         cgroups.enable_controllers(plan)?;
         for write in &plan.writes {
@@ -40,34 +54,50 @@ impl Cgroups {
     }
 
     /// Where the first process is to be born, on v2 and hybrid hosts.
+    ///
+    /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`, so only in one that is new.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.opened.iter().find(|(group, _)| group.version == Version::V2).map(|(_, directory)| directory.as_fd())
+        self.unified().filter(|opened| opened.is_new).map(|opened| opened.directory.as_fd())
     }
 
-    /// Moves a process into all v1 groups.
+    fn unified(&self) -> Option<&Opened> {
+        self.opened.iter().find(|opened| opened.group.version == Version::V2)
+    }
+
+    fn to_join(&self) -> impl Iterator<Item = &Opened> {
+        self.opened.iter().filter(|opened| opened.group.version == Version::V1 || !opened.is_new)
+    }
+
+    /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before.
+    pub fn must_be_joined(&self) -> bool {
+        self.to_join().next().is_some()
+    }
+
+    /// Moves a process into all groups that it was not born in.
     ///
     /// KERNEL: the first of these writes waits for an RCU grace period when the machine was idle, 7-17 ms; the container
     /// builds its root meanwhile.
-    pub fn join_v1(&self, pid: i32) -> Result<()> {
-        for (group, directory) in self.opened.iter().filter(|(group, _)| group.version == Version::V1) {
-            write_file(directory, "cgroup.procs", &pid.to_string())
-                .within(|| format!("join cgroup {:?}", group.directory()))?;
+    pub fn join(&self, pid: i32) -> Result<()> {
+        for opened in self.to_join() {
+            write_file(&opened.directory, "cgroup.procs", &pid.to_string())
+                .within(|| format!("join cgroup {:?}", opened.group.directory()))?;
         }
         Ok(())
     }
 
     /// Attaches the device program to the v2 group.
     pub fn attach_device_program(&self, program: &[Instruction]) -> Result<()> {
-        let Some(directory) = self.birthplace().filter(|_| !program.is_empty()) else { return Ok(()) };
+        let Some(unified) = self.unified().filter(|_| !program.is_empty()) else { return Ok(()) };
         let attach = || -> Result<()> {
             let loaded = sys::bpf::load_device_program(program).or_call(|| "bpf(PROG_LOAD, CGROUP_DEVICE)")?;
-            sys::bpf::attach_device_program(directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
+            sys::bpf::attach_device_program(&unified.directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
         };
         attach().within(|| "linux.resources.devices")
     }
 
     /// The container is complete: its groups stay.
     pub fn keep(mut self) {
+        self.opened.clear();
         self.made.clear();
     }
 
@@ -113,7 +143,7 @@ impl Cgroups {
         if plan.has_v1() {
             return Ok(());
         }
-        let Some((group, leaf)) = self.opened.first() else { return Ok(()) };
+        let Some(Opened { group, directory: leaf, .. }) = self.opened.first() else { return Ok(()) };
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let root =
             open(&group.mount_point, flags, Mode::empty()).or_call(|| format!("open({:?})", group.mount_point))?;
@@ -136,7 +166,7 @@ impl Cgroups {
     }
 
     fn write(&self, write: &Write) -> Result<()> {
-        let Some((group, directory)) = self.opened.get(write.group) else { return Ok(()) };
+        let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
         write_file(directory, &write.file, &write.value)
             .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path))
     }
@@ -144,14 +174,18 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        for path in self.made.iter().rev() {
-            // A parent that somebody else uses meanwhile stays.
-            if let Err(errno) = rmdir(path) {
-                log::debug!("cgroup {path:?} stays: {errno}");
-            }
+        let new = |opened: Opened| opened.is_new.then_some(opened.group);
+        let groups: Vec<Group> = self.opened.drain(..).filter_map(new).collect();
+        // Whoever was inside was killed, and needs a moment to be gone.
+        let deadline = Instant::now() + PATIENCE;
+        if let Err(error) = remove(&groups, &self.made, deadline) {
+            log::warn!("after a failed create: {error}");
         }
     }
 }
+
+/// How long what is left of a failed create may take to go.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory that was there a moment ago.
 fn gone(call: String, errno: Errno) -> Error {
@@ -203,7 +237,7 @@ pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
     for group in &plan.groups {
         let Some(directory) = open_group(group)? else { continue };
         let unfit = |why: String| Err(Error::invalid("linux.cgroupsPath", format!("{why} ({:?})", group.directory())));
-        let count = read_file(&directory, "cgroup.procs").unwrap_or_default().lines().count();
+        let count = count_processes(&directory)?;
         if count > 0 {
             return unfit(format!("container's cgroup is not empty: {count} process(es) found"));
         }
@@ -212,6 +246,16 @@ pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Also of those below: whatever is there is killed with the container.
+fn count_processes(directory: &OwnedFd) -> Result<usize> {
+    let mut count = read_file(directory, "cgroup.procs").unwrap_or_default().lines().count();
+    for child in children(directory)? {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        count += count_processes(&open_below(directory, &child, flags)?)?;
+    }
+    Ok(count)
 }
 
 /// Which directories create will have to make, outermost first. Parents too: a relative path often has new ones, and
@@ -272,21 +316,27 @@ pub fn is_frozen(groups: &[Group]) -> Result<bool> {
 
 /// Sends SIGKILL to everybody in the container's groups and below. Frozen ones die too.
 pub fn kill_all(groups: &[Group]) -> Result<()> {
+    if !kill_at_once(groups)? {
+        for group in groups {
+            if let Some(directory) = open_group(group)? {
+                kill_one_by_one(&directory)?;
+            }
+        }
+    }
+    thaw_all(groups)
+}
+
+/// `false`: there is no v2 group, or the kernel cannot.
+fn kill_at_once(groups: &[Group]) -> Result<bool> {
     for group in groups.iter().filter(|group| group.version == Version::V2) {
         let Some(directory) = open_group(group)? else { continue };
         // KERNEL(5.14): one write for all, also for those that are just being forked.
         match open_below(&directory, "cgroup.kill", OFlag::O_WRONLY) {
-            Ok(file) => return nix::unistd::write(&file, b"1").or_call(|| "write(\"cgroup.kill\")").map(drop),
+            Ok(file) => return nix::unistd::write(&file, b"1").or_call(|| "write(\"cgroup.kill\")").map(|_| true),
             Err(error) => log::debug!("killing one by one: {error}"),
         }
     }
-    for group in groups {
-        if let Some(directory) = open_group(group)? {
-            kill_one_by_one(&directory)?;
-        }
-        thaw(group)?;
-    }
-    Ok(())
+    Ok(false)
 }
 
 /// Lets frozen v1 processes go on, so that they take a SIGKILL; v2 kills frozen ones by itself.

@@ -101,11 +101,6 @@ impl CgroupPlan {
         }
     }
 
-    /// The v2 group, which the first process is born in; on hybrid hosts too.
-    pub fn birthplace(&self) -> Option<usize> {
-        self.groups.iter().position(|group| group.version == Version::V2)
-    }
-
     /// Whether there are v1 hierarchies, which can only be joined by a write.
     pub fn has_v1(&self) -> bool {
         self.groups.iter().any(|group| group.version == Version::V1)

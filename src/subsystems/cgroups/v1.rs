@@ -14,9 +14,13 @@ pub fn writes(resources: &Resources, devices: Option<&[DeviceRule]>, groups: &[G
         ));
     }
     let mut list = List { groups, writes: Vec::new() };
-    for rule in devices.unwrap_or_default() {
+    let rules = devices.unwrap_or_default();
+    let first = rules.first().filter(|rule| **rule != device_filter::DENY_ALL).map(|_| &device_filter::DENY_ALL);
+    for rule in first.into_iter().chain(rules) {
         let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        list.write("devices", file, device_filter::v1_line(rule), "linux.resources.devices")?;
+        for line in device_filter::v1_lines(rule) {
+            list.write("devices", file, line, "linux.resources.devices")?;
+        }
     }
     list.memory(&resources.memory)?;
     list.cpu(&resources.cpu)?;

@@ -19,8 +19,8 @@ pub fn writes(resources: &Resources) -> Result<Vec<Write>> {
             let why = format!("{file:?} is not the name of a file");
             return Err(Error::invalid("linux.resources.unified", why));
         }
-        // Files such as io.max take one line a write.
-        for line in value.lines() {
+        // Files such as io.max take one line a write; an empty value is one, too.
+        for line in value.trim_end_matches('\n').split('\n') {
             list.write(file, line, "linux.resources.unified");
         }
     }

@@ -3,10 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+
 use super::options::Change;
 use super::plan::Root;
-use crate::error::{OrCall, Result};
+use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::c_path;
+use crate::fs::rootdir::file_type;
 use crate::sys::mount::{Attributes, Reach, clone_tree_at, set_attributes};
 
 /// A copy of what is mounted at `path`, with propagation and attributes set.
@@ -29,6 +33,16 @@ pub fn copy_of(path: &Path, reach: Reach, propagation: Option<u64>, change: Chan
         set(Reach::Mount, &Attributes { set: change.set, clear: change.clear, ..Attributes::default() })?;
     }
     Ok(copy)
+}
+
+/// The root filesystem with all that is mounted in it.
+pub fn copy_of_root(root: &Root) -> Result<OwnedFd> {
+    let within = || format!("root.path: open {:?}", root.path);
+    let copy = copy_of(&root.path, Reach::Tree, Some(root.before), Change::default()).within(within)?;
+    if file_type(&copy)? == SFlag::S_IFDIR {
+        return Ok(copy);
+    }
+    Err(Error::call(format!("open_tree({:?})", root.path), Errno::ENOTDIR)).within(within)
 }
 
 /// What a copy of the host's mounts becomes, so that nothing mounted in the container appears on the host: `None` leaves it

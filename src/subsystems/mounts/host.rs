@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::copies::{copy_of, propagation_of_copy};
-use super::options::Change;
+use super::copies::{copy_of, copy_of_root, propagation_of_copy};
 use super::plan::{MountsPlan, OpenedBy, Root, RootSwitch, What};
 use crate::error::{Error, OrCall, Result, Within};
-use crate::fs::rootdir::file_type;
 use crate::sys::fd::Luggage;
 use crate::sys::mount::{Reach, mount_id};
 
 /// Opens the root and all sources, and packs them for the child.
 pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> {
-    open_root(&mut plan.root, luggage)?;
+    if plan.root.opened_by == OpenedBy::Host {
+        plan.root.tree = Some(luggage.pack(copy_of_root(&plan.root)?));
+    }
     for step in &mut plan.steps {
         let within = || format!("{} {:?}", step.property, step.destination);
         let before = propagation_of_copy(&plan.root, &step.propagation);
@@ -40,16 +40,6 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
             What::Bind(_) | What::CgroupV1(_) | What::Filesystem(_) | What::Remount(_) => {}
         }
     }
-    Ok(())
-}
-
-fn open_root(root: &mut Root, luggage: &mut Luggage) -> Result<()> {
-    let within = || format!("root.path: open {:?}", root.path);
-    let copy = copy_of(&root.path, Reach::Tree, Some(root.before), Change::default()).within(within)?;
-    if file_type(&copy)? != SFlag::S_IFDIR {
-        return Err(Error::call(format!("open_tree({:?})", root.path), Errno::ENOTDIR)).within(within);
-    }
-    root.tree = Some(luggage.pack(copy));
     Ok(())
 }
 
@@ -82,8 +72,11 @@ impl HostMount {
             return Ok(());
         }
         // The very mount that was looked at: the path may contain symlinks.
-        umount2(crate::sys::fd::proc_path(&place).as_str(), MntFlags::MNT_DETACH)
-            .or_call(|| format!("umount2({:?}, DETACH)", self.path))
+        match umount2(crate::sys::fd::proc_path(&place).as_str(), MntFlags::MNT_DETACH) {
+            // Not a mount point: somebody took ours and what it covered away already.
+            Ok(()) | Err(Errno::EINVAL) => Ok(()),
+            Err(errno) => Err(Error::call(format!("umount2({:?}, DETACH)", self.path), errno)),
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! The container's side: attaching everything below the root, and making the root the root.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, open};
+use nix::fcntl::{OFlag, ResolveFlag, open, readlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
-use super::copies::{copy_of, propagation_of_copy};
+use super::copies::{copy_of, copy_of_root, propagation_of_copy};
 use super::copy_up;
 use super::plan::{Bind, CgroupV1, Filesystem, MountsPlan, OpenedBy, Root, RootSwitch, Step, What};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
@@ -37,7 +37,10 @@ pub fn attach_root(_: &Inside, root: &Root) -> Result<Rootfs> {
         }
         let place = open(&root.path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .or_call(|| format!("open({:?})", root.path))?;
-        let tree = taken(root.tree)?;
+        let tree = match root.opened_by {
+            OpenedBy::Host => taken(root.tree)?,
+            OpenedBy::Inside => copy_of_root(root)?,
+        };
         attach(&tree, &place).or_call(|| format!("move_mount({:?})", root.path))?;
         Ok(Rootfs { dir: RootDir::new(tree), readonly_later: Vec::new() })
     };
@@ -338,7 +341,7 @@ pub fn change_root(inside: Inside, root: &Root, rootfs: &Rootfs) -> Result<InRoo
                 umount2(".", MntFlags::MNT_DETACH).or_call(|| "umount2(\".\", DETACH)")?;
             }
             RootSwitch::Move => {
-                hide_full_proc_and_sysfs(&root.path)?;
+                hide_full_proc_and_sysfs(rootfs)?;
                 let top = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
                     .or_call(|| "open(\"/\")")?;
                 attach(&rootfs.dir, &top).or_call(|| "move_mount(\"/\")")?;
@@ -352,16 +355,20 @@ pub fn change_root(inside: Inside, root: &Root, rootfs: &Rootfs) -> Result<InRoo
     Ok(inside.root_changed())
 }
 
-/// Without pivot_root the old root stays below the new one. CVE-2019-11245-like: whoever gets out of the chroot must not
-/// find a procfs or sysfs without masks there.
-fn hide_full_proc_and_sysfs(rootfs: &Path) -> Result<()> {
+/// Without pivot_root the old root stays below the new one: whoever gets out of the chroot must not find a procfs or sysfs
+/// without masks there.
+fn hide_full_proc_and_sysfs(rootfs: &Rootfs) -> Result<()> {
+    // As the kernel writes it: the configured path may contain symlinks.
+    let link = crate::sys::fd::proc_path(&rootfs.dir);
+    let own = PathBuf::from(readlink(link.as_str()).or_call(|| format!("readlink({link:?})"))?);
     for line in crate::fs::procfs::read_own("/proc/self/mountinfo")?.lines().rev() {
         let Some((place, filesystem)) = line.split_once(" - ") else { continue };
         if !filesystem.starts_with("proc ") && !filesystem.starts_with("sysfs ") {
             continue;
         }
-        let Some(mount_point) = place.split(' ').nth(4) else { continue };
-        if Path::new(mount_point).starts_with(rootfs) {
+        let Some(mount_point) = place.split(' ').nth(4).map(unescaped) else { continue };
+        let mount_point = mount_point.as_str();
+        if Path::new(mount_point).starts_with(&own) {
             continue;
         }
         match umount2(mount_point, MntFlags::MNT_DETACH) {
@@ -378,6 +385,12 @@ fn hide_full_proc_and_sysfs(rootfs: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// proc_pid_mountinfo(5): space, tab, newline and backslash are written as three octal digits.
+fn unescaped(path: &str) -> String {
+    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    codes.iter().fold(path.to_owned(), |path, (code, letter)| path.replace(code, letter))
 }
 
 /// What must come when everything is in place: read-only mounts, a read-only root, the propagation of the root.

@@ -41,8 +41,10 @@ pub struct MountsPlan {
 pub struct Root {
     /// Absolute on the host.
     pub path: PathBuf,
-    /// A detached copy of what is mounted there; opened by the host.
+    /// A detached copy of what is mounted there, if the host opened it.
     pub tree: Option<Passed>,
+    /// Who opens it.
+    pub opened_by: OpenedBy,
     /// How to get there.
     pub switch: RootSwitch,
     /// `root.readonly`.
@@ -107,8 +109,9 @@ pub struct Filesystem {
 pub enum OpenedBy {
     /// The rule.
     Inside,
-    /// The container's root is somebody else on the host and may not search the path; the container joins a mount namespace
-    /// in which paths mean something else; the volume is to stay a peer of the host's mount.
+    /// The container joins a mount namespace in which paths mean something else, or the volume is to stay a peer of the
+    /// host's mount. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep a
+    /// container's root from making it writable again.
     Host,
 }
 
@@ -169,6 +172,7 @@ impl MountsPlan {
         let mut steps = Vec::new();
         for mount in &config.mounts {
             steps.push(Step::new(mount, config, circumstances)?);
+            only_reconfigure_our_own(&mut steps);
         }
         Ok(Self {
             root: Root::new(config, circumstances),
@@ -203,7 +207,8 @@ impl Root {
             Some(Propagation::Unbindable) => (libc::MS_PRIVATE, Some(libc::MS_UNBINDABLE)),
         };
         let path = circumstances.bundle.join(&config.root.path);
-        Self { path, tree: None, switch, readonly: config.root.readonly, before, after }
+        let opened_by = if joins_mount_namespace(config) { OpenedBy::Host } else { OpenedBy::Inside };
+        Self { path, tree: None, opened_by, switch, readonly: config.root.readonly, before, after }
     }
 }
 
@@ -246,11 +251,14 @@ impl Step {
 }
 
 fn opened_by(config: &Config, options: &Options) -> OpenedBy {
-    let namespaces = &config.linux.namespaces;
-    let joins_mount = namespaces.has(NamespaceKind::Mount) && !namespaces.creates(NamespaceKind::Mount);
     let stays_peer = config.linux.rootfs_propagation == Some(Propagation::Shared)
         && options.propagation.last().is_some_and(|(kind, _)| *kind == libc::MS_SHARED);
-    if namespaces.has(NamespaceKind::User) || joins_mount || stays_peer { OpenedBy::Host } else { OpenedBy::Inside }
+    if joins_mount_namespace(config) || stays_peer { OpenedBy::Host } else { OpenedBy::Inside }
+}
+
+fn joins_mount_namespace(config: &Config) -> bool {
+    let namespaces = &config.linux.namespaces;
+    namespaces.has(NamespaceKind::Mount) && !namespaces.creates(NamespaceKind::Mount)
 }
 
 fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
@@ -274,6 +282,21 @@ fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_
         readonly_later,
         needs_cgroup: false,
         copy_up: options.copy_up,
+    }
+}
+
+/// A remount may change a filesystem that an earlier step made; never one of the host's that is only bound there.
+fn only_reconfigure_our_own(steps: &mut [Step]) {
+    let Some((last, before)) = steps.split_last_mut() else { return };
+    let made_here = before
+        .iter()
+        .rfind(|step| step.destination == last.destination && !matches!(step.what, What::Remount(_)))
+        .is_some_and(|step| matches!(step.what, What::Filesystem(_)));
+    if let What::Remount(filesystem) = &mut last.what
+        && !made_here
+    {
+        filesystem.flags.clear();
+        filesystem.parameters.clear();
     }
 }
 

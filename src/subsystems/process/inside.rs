@@ -41,14 +41,26 @@ pub fn enter_cwd(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
 pub fn environment(_: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Vec<String> {
     let mut variables = plan.env.clone();
     if env::get(&variables, "HOME").is_none_or(str::is_empty) {
-        let passwd = root
-            .open(Path::new("/etc/passwd"), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-            .ok()
-            .and_then(|file| sys::fd::read_all(&file).ok())
-            .unwrap_or_default();
-        env::add_home(&mut variables, &String::from_utf8_lossy(&passwd), plan.user.uid);
+        env::add_home(&mut variables, &passwd(root).unwrap_or_default(), plan.user.uid);
     }
     variables
+}
+
+/// The image's passwd(5), if it is a file and of a size that one has: it could be a link to `/dev/zero`.
+fn passwd(root: &RootDir) -> Option<String> {
+    const PATH: &str = "/etc/passwd";
+    const LARGEST: i64 = 1 << 20;
+    let handle = root.find(Path::new(PATH)).ok()??;
+    let stat = fstat(&handle).ok()?;
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG || stat.st_size > LARGEST {
+        return None;
+    }
+    let file = root.open(Path::new(PATH), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).ok()?;
+    let same = fstat(&file).ok().filter(|opened| (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino))?;
+    let mut content = vec![0; usize::try_from(same.st_size).ok()?];
+    let count = nix::unistd::read(&file, &mut content).ok()?;
+    content.truncate(count);
+    Some(String::from_utf8_lossy(&content).into_owned())
 }
 
 /// Lets the user open `/dev/stdout` again: pipes and files that the engine made belong to root.
@@ -72,13 +84,11 @@ pub fn hand_over_stdio(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
 
 /// Becomes the container's user. All that is kept beyond what it may have in the end is the right to load a filter.
 pub fn become_user(in_root: &InRoot, plan: &ProcessPlan) -> Result<Surplus> {
-    if let Some(wanted) = &plan.capabilities {
-        capabilities::limit_bounding(in_root, wanted.bounding)?;
-    }
+    capabilities::limit_bounding(in_root, plan.capabilities.bounding)?;
     prctl::set_keepcaps(true).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
     change_ids(plan).within(|| "process.user")?;
     prctl::set_keepcaps(false).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
-    capabilities::set(in_root, plan.capabilities.as_ref(), plan.user.uid == 0)
+    capabilities::set(in_root, &plan.capabilities)
 }
 
 /// Gives the last right away.

@@ -20,7 +20,7 @@ pub struct ProcessPlan {
     pub args: Vec<String>,
     pub env: Vec<String>,
     pub user: User,
-    pub capabilities: Option<Capabilities>,
+    pub capabilities: Capabilities,
     pub no_new_privileges: bool,
     pub rlimits: Vec<Rlimit>,
 }
@@ -48,7 +48,8 @@ pub fn plan(process: &Process, own_user_namespace: bool) -> (ProcessPlan, FromOu
         args: process.args.clone(),
         env: env::without_duplicates(&process.env),
         user: process.user.clone(),
-        capabilities: process.capabilities,
+        // COMPAT(runc): nothing said is nothing given; the specification leaves it open.
+        capabilities: process.capabilities.unwrap_or_default(),
         no_new_privileges: process.no_new_privileges,
         rlimits: by_itself,
     };
