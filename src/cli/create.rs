@@ -52,6 +52,7 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
         no_pivot: invocation.has("no-pivot"),
         preserved_fds,
         listen_fds,
+        terminal_size: None,
         detach,
     })
 }

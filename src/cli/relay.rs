@@ -32,6 +32,12 @@ pub enum Direction {
     Out,
 }
 
+/// Rows and columns of our terminal, if we have one.
+pub fn own_size() -> Option<(u16, u16)> {
+    let ours = (0..3).map(borrow).find(|stream| isatty(*stream).unwrap_or(false))?;
+    tty::size(ours).ok().filter(|size| *size != (0, 0))
+}
+
 impl Relay {
     /// Between our standard streams and the terminal with this master.
     pub fn new(master: OwnedFd) -> Result<Self> {
@@ -70,9 +76,7 @@ impl Relay {
 
     /// Makes the container's terminal as large as ours.
     pub fn resize(&self) {
-        let ours = (0..3).map(borrow).find(|stream| isatty(*stream).unwrap_or(false));
-        let size = ours.and_then(|terminal| tty::size(terminal).ok()).filter(|size| *size != (0, 0));
-        if let Some(size) = size
+        if let Some(size) = own_size()
             && let Err(errno) = tty::set_size(&self.master, size)
         {
             log::debug!("the container's terminal keeps its size: {errno}");

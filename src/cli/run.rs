@@ -4,7 +4,7 @@ use corten::error::Result;
 
 use super::args::{Flag, FlagsEnd};
 use super::create::{BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, request};
-use super::{Command, Invocation, foreground};
+use super::{Command, Invocation, foreground, relay};
 
 pub(super) const COMMAND: Command = Command {
     name: "run",
@@ -29,12 +29,13 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(invocation: &Invocation) -> Result<u8> {
     let detach = invocation.has("detach");
-    let request = request(invocation, detach)?;
+    let mut request = request(invocation, detach)?;
     let runtime = invocation.runtime()?;
     if detach {
         runtime.run(&request)?;
         return Ok(0);
     }
+    request.terminal_size = relay::own_size();
     let stay = foreground::Stay { keep: invocation.has("keep"), subreaper: !invocation.has("no-subreaper") };
     foreground::run(&runtime, &request, stay)
 }

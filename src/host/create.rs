@@ -44,6 +44,9 @@ pub struct CreateRequest {
     pub preserved_fds: u32,
     /// Of those, how many are listening sockets (sd_listen_fds(3)).
     pub listen_fds: Option<u32>,
+    /// Rows and columns that the program finds from its first instruction, instead of `process.consoleSize`: those of the
+    /// terminal that a foreground `run` is relayed to.
+    pub terminal_size: Option<(u16, u16)>,
     /// Nobody stays to relay the terminal, so a console socket must get it. `create` always means that.
     pub detach: bool,
 }
@@ -105,6 +108,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             no_pivot: request.no_pivot,
             preserved_fds: request.preserved_fds,
             listen_fds: request.listen_fds,
+            terminal_size: request.terminal_size,
         },
     )?;
     check_rootfs(plan.inside.rootfs())?;

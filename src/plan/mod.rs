@@ -37,6 +37,8 @@ pub struct Request<'a> {
     pub preserved_fds: u32,
     /// LISTEN_FDS for the program's environment.
     pub listen_fds: Option<u32>,
+    /// Instead of `process.consoleSize`.
+    pub terminal_size: Option<(u16, u16)>,
 }
 
 /// The host's half.
@@ -138,7 +140,7 @@ impl Plan {
         let (process, from_outside) = match &config.process {
             Some(process) => {
                 let (inside, outside) = process::plan(process, namespaces.has(NamespaceKind::User));
-                (Some(with_listen_fds(inside, request)), outside)
+                (Some(with_request(inside, request)), outside)
             }
             None => (None, FromOutside::default()),
         };
@@ -194,8 +196,12 @@ fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
     None
 }
 
-/// sd_listen_fds(3): the program is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
-fn with_listen_fds(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan {
+/// What the caller, not the configuration, decides about the process.
+fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan {
+    if let Some(terminal) = &mut process.terminal {
+        terminal.size = request.terminal_size.or(terminal.size);
+    }
+    // sd_listen_fds(3): it is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
     if let Some(count) = request.listen_fds {
         process.env.push(format!("LISTEN_FDS={count}"));
         process.env.push("LISTEN_PID=1".to_owned());
