@@ -131,7 +131,8 @@ impl Cgroups {
             let parent = current;
             current = openat(&parent, name, flags | OFlag::O_NOFOLLOW, Mode::empty())
                 .map_err(|errno| gone(format!("openat({path:?})"), errno))?;
-            if made && group.controllers.iter().any(|controller| controller == "cpuset") {
+            // Also in one that was there: another create may have made it a moment ago and not filled it yet.
+            if group.controllers.iter().any(|controller| controller == "cpuset") {
                 inherit_cpuset(&parent, &current)?;
             }
         }
