@@ -6,9 +6,10 @@ use corten::config::process::CAPABILITIES;
 use corten::error::Result;
 use corten::subsystems::hooks::OCI_VERSION;
 use corten::subsystems::mounts::options::OPTIONS;
+use corten::subsystems::seccomp;
 use nix::sys::utsname::uname;
 use oci_spec::runtime::{
-    Apparmor, Arch, Cgroup, IDMap, IntelRdt, LinuxFeature, LinuxNamespaceType, LinuxSeccompAction, MemoryPolicy,
+    Apparmor, Cgroup, IDMap, IntelRdt, LinuxFeature, LinuxNamespaceType, LinuxSeccompAction, MemoryPolicy,
     MountExtensions, NetDevices, Seccomp, Selinux,
 };
 use serde::Serialize;
@@ -100,7 +101,7 @@ fn linux() -> LinuxFeature {
         ]))
         .set_capabilities(Some(CAPABILITIES.iter().map(|name| (*name).to_owned()).collect()))
         .set_cgroup(Some(cgroup))
-        .set_seccomp(Some(seccomp()))
+        .set_seccomp(Some(seccomp_features()))
         .set_apparmor(Some(Apparmor::default().set_enabled(Some(true)).clone()))
         .set_selinux(Some(Selinux::default().set_enabled(Some(true)).clone()))
         .set_intel_rdt(Some(rdt))
@@ -119,7 +120,7 @@ const SECCOMP_FLAGS: [&str; 4] = [
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
 ];
 
-fn seccomp() -> Seccomp {
+fn seccomp_features() -> Seccomp {
     use LinuxSeccompAction as Action;
     let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     let supported = if has_wait_killable(uname().ok().map(|name| name.release().to_owned())) {
@@ -127,8 +128,8 @@ fn seccomp() -> Seccomp {
     } else {
         &SECCOMP_FLAGS[..3]
     };
-    let mut seccomp = Seccomp::default();
-    seccomp
+    let mut features = Seccomp::default();
+    features
         .set_enabled(Some(true))
         .set_actions(Some(vec![
             Action::ScmpActAllow,
@@ -150,33 +151,10 @@ fn seccomp() -> Seccomp {
             "SCMP_CMP_MASKED_EQ",
             "SCMP_CMP_NE",
         ]))
-        .set_archs(Some(architectures()))
+        .set_archs(Some(seccomp::architectures().collect()))
         .set_known_flags(owned(&SECCOMP_FLAGS))
         .set_supported_flags(owned(supported));
-    seccomp
-}
-
-/// What libseccomp has names and numbers for.
-fn architectures() -> Vec<Arch> {
-    vec![
-        Arch::ScmpArchAarch64,
-        Arch::ScmpArchArm,
-        Arch::ScmpArchMips,
-        Arch::ScmpArchMips64,
-        Arch::ScmpArchMips64n32,
-        Arch::ScmpArchMipsel,
-        Arch::ScmpArchMipsel64,
-        Arch::ScmpArchMipsel64n32,
-        Arch::ScmpArchPpc,
-        Arch::ScmpArchPpc64,
-        Arch::ScmpArchPpc64le,
-        Arch::ScmpArchRiscv64,
-        Arch::ScmpArchS390,
-        Arch::ScmpArchS390x,
-        Arch::ScmpArchX32,
-        Arch::ScmpArchX86,
-        Arch::ScmpArchX86_64,
-    ]
+    features
 }
 
 /// KERNEL(5.19): the others are older than the oldest kernel that we run on.
@@ -190,6 +168,7 @@ fn has_wait_killable(release: Option<std::ffi::OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oci_spec::runtime::Arch;
 
     #[test]
     fn kernels() {

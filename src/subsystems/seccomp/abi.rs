@@ -68,6 +68,11 @@ const ABIS: &[Abi] = &[
     abi(Arch::ScmpArchSheb,        ScmpArch::Sheb,        0x0000_002a, false, true,  0,       Some(7)),
 ];
 
+/// Every architecture that a profile can name.
+pub fn architectures() -> impl Iterator<Item = Arch> {
+    ABIS.iter().map(|abi| abi.arch)
+}
+
 /// Calls that came after the table of the libseccomp we may be linked with (2.5.4 ends with Linux 5.17): without this a
 /// profile's `fchmodat2` would be dropped and then answered with ENOSYS. Since 5.1 a new call has one number everywhere.
 /// In order of their names.

@@ -45,4 +45,5 @@ mod rules;
 mod tests;
 
 pub use crate::sys::seccomp::Instruction;
+pub use abi::architectures;
 pub use plan::{Filter, compile};
