@@ -5,6 +5,10 @@ TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
 CGROUP2  := integration/cgroup2-view
+# The tests' processes end with them, whatever happens, and their mounts are seen by nobody else.
+APART    := unshare --mount --propagation private --pid --fork --kill-child --mount-proc
+
+export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 conformance-runtime-tools packages install
 
@@ -33,12 +37,15 @@ unit: packages
 integration: integration-hybrid integration-cgroup2
 
 integration-hybrid: packages
-	cargo test --test integration -- --test-threads=4
+	cargo test --test integration --no-run
+	$(APART) cargo test --test integration -- --test-threads=4
 
 integration-cgroup2: packages
 	cargo test --test integration --no-run
-	$(CGROUP2) cargo test --test integration -- --test-threads=4
+	$(APART) $(CGROUP2) cargo test --test integration -- --test-threads=4
 
+# `make integration CORTEN=/usr/sbin/runc` runs the same tests against another runtime.
+#
 # RUNTIME_TOOLS names a directory with the prebuilt validation suite of opencontainers/runtime-tools.
 conformance-runtime-tools: debug
 	RUNTIME=$(abspath $(DEBUG)) runtime-tools-tests/run --view hybrid

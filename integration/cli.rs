@@ -143,7 +143,7 @@ fn features() {
         noiversion nolazytime norelatime nostrictatime nosuid private rbind relatime remount ro rprivate rshared rslave \
         runbindable rw shared silent slave strictatime suid sync unbindable nosymfollow symfollow rro rrw rsuid rnosuid rdev \
         rnodev rexec rnoexec ratime rnoatime rdiratime rnodiratime rrelatime rnorelatime rstrictatime rnostrictatime \
-        rsymfollow rnosymfollow idmap ridmap tmpcopyup"
+        rsymfollow rnosymfollow tmpcopyup"
         .split_whitespace()
     {
         assert!(has(&features["mountOptions"], option), "{option}");
@@ -159,8 +159,9 @@ fn features() {
     }
     assert_eq!((&linux["cgroup"]["v1"], &linux["cgroup"]["v2"]), (&json!(true), &json!(true)));
     assert!(linux["seccomp"]["enabled"].is_boolean());
-    // Must be true from the day on which id-mapped mounts are attempted.
-    assert!(linux["mountExtensions"]["idmap"]["enabled"].is_boolean());
+    // True from the day on which id-mapped mounts are attempted, and then the options are promised, too.
+    let maps = linux["mountExtensions"]["idmap"]["enabled"].as_bool().unwrap();
+    assert_eq!(maps, has(&features["mountOptions"], "idmap") && has(&features["mountOptions"], "ridmap"));
 }
 
 /// What `features` promises as a version must be taken in config.json.

@@ -142,7 +142,9 @@ impl Error {
 
 /// The kernel's error number in the words that Go, and so every engine's matching, uses: lower case.
 pub fn in_words(errno: Errno) -> String {
-    let text = errno.desc();
+    // The C library's text, which Go has too; nix's own differs for some.
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
     match (letters.next(), letters.clone().next()) {
         // "I/O error" stays as it is, "No such process" becomes "no such process".
@@ -211,6 +213,8 @@ mod tests {
         assert_eq!(in_words(Errno::EACCES), "permission denied");
         assert_eq!(in_words(Errno::EISDIR), "is a directory");
         assert_eq!(in_words(Errno::ESRCH), "no such process");
-        assert_eq!(in_words(Errno::EIO), "I/O error");
+        assert_eq!(in_words(Errno::EBADF), "bad file descriptor");
+        assert_eq!(in_words(Errno::ENOMEM), "cannot allocate memory");
+        assert_eq!(in_words(Errno::EIO), "input/output error");
     }
 }

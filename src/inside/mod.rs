@@ -1,7 +1,7 @@
 //! The container's side of the program: what the sealed copy of the executable does.
 //!
-//! One thread, in a process of its own, that carries out the plan and decides nothing. [`init`] is the first process of a
-//! container, [`intermediate`] the one before it, where a namespace can be entered by children alone.
+//! One thread, in a process of its own, that carries out the plan and decides nothing. `init` is the first process of a
+//! container, `intermediate` the one before it, where a namespace can be entered by children alone.
 
 mod init;
 mod intermediate;

@@ -1,7 +1,7 @@
 //! The system calls that nix lacks, one file per family of man pages, and the only place with `unsafe`.
 //!
 //! Each function is one call with checked types and says since which kernel it is there; none decides anything. Errors are
-//! plain [`Errno`](nix::errno::Errno): the caller knows what the call was for.
+//! plain [`Errno`]: the caller knows what the call was for.
 
 #![allow(unsafe_code)]
 

@@ -283,7 +283,8 @@ fn is_frozen_group(group: &Group, directory: &OwnedFd) -> Result<bool> {
         // Not there in the root group of a namespace.
         Version::V2 => read_file(directory, "cgroup.events").is_ok_and(|events| events.contains("frozen 1")),
         Version::V1 if group.controllers.iter().any(|controller| controller == "freezer") => {
-            read_file(directory, "freezer.state")?.trim() != "THAWED"
+            // Unreadable: the group is going away.
+            read_file(directory, "freezer.state").is_ok_and(|state| state.trim() != "THAWED")
         }
         Version::V1 => false,
     })
