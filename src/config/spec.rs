@@ -73,10 +73,8 @@ fn process() -> Node<'static> {
         ("args", texts(&["sh"])),
         ("env", texts(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"])),
         ("cwd", text("/")),
-        (
-            "capabilities",
-            object(["bounding", "effective", "permitted", "ambient"].map(|set| (set, texts(&CAPABILITIES)))),
-        ),
+        // No ambient set, unlike runc's example: without an inheritable one it cannot be raised, and only makes warnings.
+        ("capabilities", object(["bounding", "effective", "permitted"].map(|set| (set, texts(&CAPABILITIES))))),
         ("rlimits", Node::List(vec![nofile])),
         ("noNewPrivileges", Node::Bool(true)),
     ])
@@ -168,7 +166,11 @@ mod tests {
 
     /// What runc 1.1.5 writes, with what we mean to be different.
     fn expected(runc: &str) -> String {
-        runc.replace("\"1.0.2-dev\"", "\"1.3.0\"").replace("\"hostname\": \"runc\"", "\"hostname\": \"corten\"")
+        let (before, ambient) = runc.split_once(",\n\t\t\t\"ambient\"").unwrap();
+        let (_, behind) = ambient.split_once("\t\t\t]").unwrap();
+        format!("{before}{behind}")
+            .replace("\"1.0.2-dev\"", "\"1.3.0\"")
+            .replace("\"hostname\": \"runc\"", "\"hostname\": \"corten\"")
     }
 
     #[test]
