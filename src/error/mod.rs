@@ -44,6 +44,7 @@ pub enum Kind {
 #[error("{}", self.line())]
 pub struct Error {
     kind: Kind,
+    errno: Option<i32>,
     /// Innermost first: adding a layer is a push.
     links: Vec<String>,
     also: Vec<String>,
@@ -55,7 +56,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error whose root cause is `cause`.
     pub fn new(kind: Kind, cause: impl Into<String>) -> Self {
-        Self { kind, links: vec![cause.into()], also: Vec::new() }
+        Self { kind, errno: None, links: vec![cause.into()], also: Vec::new() }
     }
 
     /// The value at `property`, a JSON path such as `mounts[3].options[1]`, cannot be meant.
@@ -78,7 +79,7 @@ impl Error {
             Errno::ENOSYS => Kind::Unsupported,
             _ => Kind::Failed,
         };
-        Self::new(kind, in_words(errno)).within(call)
+        Self { errno: Some(errno as i32), ..Self::new(kind, in_words(errno)) }.within(call)
     }
 
     /// The same for an error of the standard library.
@@ -122,6 +123,11 @@ impl Error {
     /// What to act on.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What the kernel said, if it was the kernel.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno.map(Errno::from_raw)
     }
 
     fn line(&self) -> String {

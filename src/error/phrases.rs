@@ -8,8 +8,6 @@ pub const DOES_NOT_EXIST: &str = "container does not exist";
 pub const ID_TAKEN: &str = "container with given ID already exists";
 /// containerd's shim and CRI-O: killing a stopped container is then no failure.
 pub const NOT_RUNNING: &str = "container not running";
-/// containerd's shim, CRI-O (any letter case).
-pub const NO_SUCH_PROCESS: &str = "no such process";
 /// Docker and Podman turn it into exit status 127.
 pub const NOT_IN_PATH: &str = "executable file not found in $PATH";
 /// runc's tests and every front end that prints it as it is.

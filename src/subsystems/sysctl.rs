@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Result, Within};
+use crate::error::{Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::subsystems::doors::Inside;
 
@@ -19,7 +19,7 @@ pub fn write_all(_: &Inside, values: &[(String, String)]) -> Result<()> {
         let path = PathBuf::from("sys").join(path_of(key));
         let written = match mounted.write(&path, value) {
             // Nested in a container, /proc/sys is covered by a read-only mount.
-            Err(error) if is_covered(&error) => {
+            Err(error) if error.errno() == Some(Errno::EXDEV) => {
                 log::debug!("a private procfs is used for sysctl: {error}");
                 Procfs::private()?.write(&path, value)
             }
@@ -38,10 +38,6 @@ fn path_of(key: &str) -> String {
         other => other,
     };
     key.chars().map(swapped).collect()
-}
-
-fn is_covered(error: &Error) -> bool {
-    error.to_string().ends_with(&crate::error::in_words(Errno::EXDEV))
 }
 
 #[cfg(test)]

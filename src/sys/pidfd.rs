@@ -27,12 +27,6 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Copies descriptor `number` of another process (since 5.6).
-pub fn get_fd(pidfd: impl AsFd, number: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes three integers.
-    super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) })
-}
-
 /// Reaps our own child. Its exit status in the way of a shell: 128 + signal when it was killed.
 pub fn reap(pidfd: impl AsFd) -> nix::Result<Ended> {
     loop {

@@ -17,7 +17,7 @@ pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
         let mut mask = || -> Result<()> {
             let Some(target) = root.find(path)? else { return Ok(()) };
-            let cover = if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file(root)? };
+            let cover = if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file()? };
             attach(&cover, &target).or_call(|| format!("move_mount({path:?})"))?;
             covers.attached(cover);
             Ok(())
@@ -64,10 +64,10 @@ impl Covers {
         context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"tmpfs\")")
     }
 
-    fn file(&mut self, root: &RootDir) -> Result<OwnedFd> {
+    fn file(&mut self) -> Result<OwnedFd> {
         let null = match self.null.take() {
             Some(null) => null,
-            None => verified_null(root)?,
+            None => verified_null()?,
         };
         let copy = clone_tree(&null, c"", Reach::Mount).or_call(|| "open_tree(\"/dev/null\", CLONE)")?;
         self.null = Some(null);
@@ -84,7 +84,7 @@ impl Covers {
 
 /// CVE-2025-31133: an image's `/dev/null` can be a symlink to a file of procfs, and mounting that over a masked path gives
 /// it to the container, writable. Only the character device 1:3 itself will do.
-fn verified_null(_: &RootDir) -> Result<OwnedFd> {
+fn verified_null() -> Result<OwnedFd> {
     const PATH: &str = "/dev/null";
     let null = open(Path::new(PATH), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
         .or_call(|| format!("open({PATH:?})"))?;
