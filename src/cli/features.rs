@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use corten::config::process::CAPABILITIES;
 use corten::error::Result;
 use corten::subsystems::hooks::OCI_VERSION;
-use corten::subsystems::mounts::options::{Effect, OPTIONS};
+use corten::subsystems::mounts::options::OPTIONS;
 use corten::subsystems::seccomp;
 use nix::sys::utsname::uname;
 use oci_spec::runtime::{
@@ -47,10 +47,7 @@ struct Document {
 
 /// COMPAT(runc): four spaces.
 fn document() -> Result<String> {
-    // What is known but refused is not promised.
-    let is_made = |effect: &Effect| !matches!(effect, Effect::IdMap(_));
-    let made = OPTIONS.iter().filter(|(_, _, effect)| is_made(effect));
-    let mut mount_options: Vec<&str> = made.map(|(name, ..)| *name).collect();
+    let mut mount_options: Vec<&str> = OPTIONS.iter().map(|(name, ..)| *name).collect();
     mount_options.sort_unstable();
     let document = Document {
         oci_version_min: "1.0.0",
@@ -110,7 +107,7 @@ fn linux() -> LinuxFeature {
         .set_intel_rdt(Some(rdt))
         .set_memory_policy(Some(policy))
         .set_mount_extensions(Some(
-            MountExtensions::default().set_idmap(Some(IDMap::default().set_enabled(Some(false)).clone())).clone(),
+            MountExtensions::default().set_idmap(Some(IDMap::default().set_enabled(Some(true)).clone())).clone(),
         ))
         .set_net_devices(Some(NetDevices::default().set_enabled(Some(false)).clone()));
     linux

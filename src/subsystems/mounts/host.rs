@@ -1,7 +1,7 @@
 //! The host's side: the root, and sources that the container's side could not open, as copies that are attached nowhere and
 //! already have their attributes.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -11,10 +11,11 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::copies::{copy_of, copy_of_root, propagation_of_copy};
-use super::plan::{MountsPlan, OpenedBy, Root, RootSwitch, What};
+use super::plan::{IdMap, MountsPlan, OpenedBy, Root, RootSwitch, What};
 use crate::error::{Error, OrCall, Result, Within};
+use crate::subsystems::namespaces;
 use crate::sys::fd::Luggage;
-use crate::sys::mount::{Reach, mount_id};
+use crate::sys::mount::{Attributes, Reach, attr, mount_id, set_attributes};
 
 /// Opens the root and all sources, and packs them for the child.
 pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> {
@@ -29,6 +30,9 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
                 let copy = copy_of(&bind.source, bind.reach, before, bind.attributes)
                     .within(|| "open source")
                     .within(within)?;
+                if let Some(id_map) = &bind.id_map {
+                    map_ids(&copy, id_map).within(within)?;
+                }
                 bind.copy = Some(luggage.pack(copy));
             }
             What::CgroupV1(cgroup) if !cgroup.own_namespace => {
@@ -41,6 +45,19 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
         }
     }
     Ok(())
+}
+
+fn map_ids(copy: &OwnedFd, id_map: &IdMap) -> Result<()> {
+    let namespace = namespaces::host::mapped_user_namespace(&id_map.mappings)?;
+    let user_namespace = u64::from(namespace.as_raw_fd().unsigned_abs());
+    let attributes = Attributes { set: attr::IDMAP, user_namespace, ..Attributes::default() };
+    set_attributes(copy, id_map.reach, &attributes).map_err(|errno| {
+        let error = Error::call("mount_setattr(IDMAP)", errno);
+        match errno {
+            Errno::EINVAL => error.hint("its filesystem does not support id-mapped mounts, or it is mapped already"),
+            _ => error,
+        }
+    })
 }
 
 /// A mount that a container without a mount namespace of its own has in ours: recorded, and undone at delete.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::options::{Change, Options};
-use crate::config::{Config, Mount, NamespaceKind, Propagation};
+use crate::config::{Config, IdMappings, Mount, NamespaceKind, Propagation};
 use crate::error::{Error, Result};
 use crate::machine::cgroups::{CgroupLayout, MOUNT_POINT};
 use crate::subsystems::cgroups::{CgroupPlan, Version};
@@ -109,8 +109,8 @@ pub struct Filesystem {
 pub enum OpenedBy {
     /// The rule.
     Inside,
-    /// The container joins a mount namespace in which paths mean something else, or the volume is to stay a peer of the
-    /// host's mount. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep a
+    /// The container joins a mount namespace in which paths mean something else, the volume is to stay a peer of the host's
+    /// mount, or is id-mapped, which takes the rights over its filesystem. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep a
     /// container's root from making it writable again.
     Host,
 }
@@ -123,8 +123,36 @@ pub struct Bind {
     pub reach: Reach,
     pub attributes: Change,
     pub opened_by: OpenedBy,
+    /// Whose files they seem to be.
+    pub id_map: Option<IdMap>,
     /// A detached copy, if the host opened it.
     pub copy: Option<Passed>,
+}
+
+/// An id-mapped mount (mount_setattr(2), since 5.12).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct IdMap {
+    pub mappings: IdMappings,
+    pub reach: Reach,
+}
+
+impl IdMap {
+    /// SPEC(config, "mounts"): the mount's own mappings, else the container's; `idmap` without either is an error.
+    fn new(mount: &Mount, options: &Options, config: &Config) -> Result<Option<Self>> {
+        let Some(reach) = options.id_map.or(mount.id_mappings.as_ref().map(|_| Reach::Mount)) else { return Ok(None) };
+        if options.bind.is_none() {
+            let property = format!("{}.options", mount.property);
+            return Err(Error::unsupported(property, "only bind mounts can be id-mapped"));
+        }
+        match mount.id_mappings.as_ref().or(config.linux.id_mappings.as_ref()) {
+            Some(mappings) => Ok(Some(Self { mappings: mappings.clone(), reach })),
+            None => {
+                let property = format!("{}.uidMappings", mount.property);
+                Err(Error::invalid(property, "an id-mapped mount needs them where the container has none of its own"))
+            }
+        }
+    }
 }
 
 /// The v1 hierarchies as a container sees them.
@@ -218,10 +246,7 @@ impl Step {
         if mount.destination == Path::new("/") {
             return Err(Error::invalid(format!("{}.destination", mount.property), "the root itself cannot be covered"));
         }
-        if options.id_map.is_some() || mount.id_mappings.is_some() {
-            let property = format!("{}.options", mount.property);
-            return Err(Error::unsupported(property, "this version of corten does not make id-mapped mounts"));
-        }
+        let id_map = IdMap::new(mount, &options, config)?;
         let what = if options.remount {
             What::Remount(remount(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
@@ -230,8 +255,8 @@ impl Step {
                 .as_deref()
                 .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
             let source = circumstances.bundle.join(source);
-            let opened_by = opened_by(config, &options);
-            What::Bind(Bind { source, reach, attributes: options.mount, opened_by, copy: None })
+            let opened_by = if id_map.is_some() { OpenedBy::Host } else { opened_by(config, &options) };
+            What::Bind(Bind { source, reach, attributes: options.mount, opened_by, id_map, copy: None })
         } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
             cgroup(mount, &options, config, circumstances)
         } else if mount.kind.is_empty() {
@@ -331,6 +356,7 @@ fn cgroup(mount: &Mount, options: &Options, config: &Config, circumstances: &Cir
             reach: Reach::Mount,
             attributes: options.mount,
             opened_by: opened_by(config, options),
+            id_map: None,
             copy: None,
         }),
         CgroupLayout::V1 { .. } => What::CgroupV1(cgroup_v1(options, circumstances.cgroups, own_namespace)),

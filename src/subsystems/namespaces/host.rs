@@ -1,8 +1,9 @@
 //! The host's side: opening the namespaces to join, and writing the maps of new ones.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
 
@@ -12,6 +13,7 @@ use crate::config::linux::TimeOffset;
 use crate::config::{IdMapping, IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
 use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
+use crate::sys;
 use crate::sys::fd::Luggage;
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
@@ -43,7 +45,7 @@ fn open_namespace(kind: NamespaceKind, choice: &NamespaceChoice) -> Result<Optio
     let opening = || -> Result<Option<OwnedFd>> {
         let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())
             .or_call(|| format!("open({path:?})"))?;
-        let found = crate::sys::namespace::kind(&file).unwrap_or(0);
+        let found = sys::namespace::kind(&file).unwrap_or(0);
         if found != clone_flag(kind) {
             let what = NamespaceKind::ALL.into_iter().find(|kind| clone_flag(*kind) == found);
             let what = what.map_or("no namespace at all".to_owned(), |kind| format!("a {} namespace", kind.name()));
@@ -75,6 +77,38 @@ pub fn write_id_maps(pid: i32, mappings: &IdMappings) -> Result<()> {
 fn map_text(mappings: &[IdMapping]) -> String {
     let line = |mapping: &IdMapping| format!("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
     mappings.iter().map(line).collect()
+}
+
+/// A user namespace with these mappings and nobody in it, for id-mapped mounts.
+///
+/// A namespace needs a process to be made. This one does nothing: it waits for its ids to be mapped, is never told that they
+/// are, and ends when we let go.
+pub fn mapped_user_namespace(mappings: &IdMappings) -> Result<OwnedFd> {
+    let making = || -> Result<OwnedFd> {
+        let (gate, ours) = nix::unistd::pipe2(OFlag::O_CLOEXEC).or_call(|| "pipe2")?;
+        let child = sys::clone::launch(&sys::clone::Launch {
+            namespaces: clone_flag(NamespaceKind::User),
+            cgroup: None,
+            executable: gate.as_fd(),
+            arguments: &[],
+            keep: &[gate.as_raw_fd()],
+            preserved: 0,
+            ids_mapped: Some(gate.as_fd()),
+            report: gate.as_fd(),
+        })
+        .or_call(|| "clone3(NEWUSER)")?;
+        let mapped = write_id_maps(child.pid, mappings).and_then(|()| {
+            let path = format!("/proc/{}/ns/user", child.pid);
+            open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
+        });
+        drop(ours);
+        match sys::pidfd::reap(&child.pidfd) {
+            // An embedder that waits for all its children was faster.
+            Ok(_) | Err(Errno::ECHILD) => mapped,
+            Err(errno) => Err(Error::call("waitid(user namespace)", errno)),
+        }
+    };
+    making().within(|| "make a user namespace for the mapping")
 }
 
 /// Writes the clock offsets of a process that made a new time namespace (time_namespaces(7), since 5.6).
