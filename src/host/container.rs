@@ -77,7 +77,8 @@ impl Container {
 fn hold(init: Init) -> Result<Option<OwnedFd>> {
     let pidfd = match sys::pidfd::open(init.pid) {
         Ok(pidfd) => pidfd,
-        Err(Errno::ESRCH) => return Ok(None),
+        // KERNEL(before 6.13): EINVAL when the process is gone and its id lives on as that of its session.
+        Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
         Err(errno) => return Err(Error::call(format!("pidfd_open({})", init.pid), errno)),
     };
     Ok(status::is_alive(init)?.then_some(pidfd))
