@@ -126,7 +126,7 @@ fn become_program(
 
     process::set_rlimits(&in_root, wanted)?;
     let surplus = process::become_user(&in_root, wanted)?;
-    // Changing ids made us dumpable again, and in our pid namespace others can see us.
+    // Changing ids sets this anew, to what fs.suid_dumpable says, and in our pid namespace others can see us.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     process::verify_cwd(&in_root, wanted)?;
     let program = process::find_program(&in_root, wanted, &environment)?;

@@ -28,7 +28,7 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
     }
     if route.create_user {
         namespaces::inside::become_root()?;
-        // Changing ids made us dumpable again.
+        // Changing ids sets this anew, to what fs.suid_dumpable says.
         nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     }
     match sys::clone::copy_as_sibling(route.clone)

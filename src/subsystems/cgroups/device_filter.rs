@@ -23,19 +23,10 @@ pub const DENY_ALL: DeviceRule = DeviceRule {
 /// COMPAT(runc): making any node (mknod) is allowed, a node is of no use without r or w; /dev/net/tun was taken out
 /// once and put back after complaints.
 pub fn default_rules() -> Vec<DeviceRule> {
-    let rule = |kind, major, minor, access: &str| DeviceRule {
-        allow: true,
-        kind,
-        major,
-        minor,
-        read: access.contains('r'),
-        write: access.contains('w'),
-        mknod: access.contains('m'),
-    };
-    let char_device = |major, minor| rule(DeviceRuleKind::Char, Some(major), minor, "rwm");
+    let char_device = |major, minor| rule(true, DeviceRuleKind::Char, Some(major), minor, "rwm");
     vec![
-        rule(DeviceRuleKind::Char, None, None, "m"),
-        rule(DeviceRuleKind::Block, None, None, "m"),
+        rule(true, DeviceRuleKind::Char, None, None, "m"),
+        rule(true, DeviceRuleKind::Block, None, None, "m"),
         char_device(1, Some(3)),
         char_device(1, Some(5)),
         char_device(1, Some(7)),
@@ -46,6 +37,11 @@ pub fn default_rules() -> Vec<DeviceRule> {
         char_device(136, None),
         char_device(10, Some(200)),
     ]
+}
+
+fn rule(allow: bool, kind: DeviceRuleKind, major: Option<u32>, minor: Option<u32>, access: &str) -> DeviceRule {
+    let has = |letter| access.contains(letter);
+    DeviceRule { allow, kind, major, minor, read: has('r'), write: has('w'), mknod: has('m') }
 }
 
 /// Whether the rules allow everything, so that no program is needed at all.
@@ -210,18 +206,6 @@ mod tests {
                 0x95 => return registers[0] != 0,
                 other => panic!("unknown code {other:#x}"),
             }
-        }
-    }
-
-    fn rule(allow: bool, kind: DeviceRuleKind, major: Option<u32>, minor: Option<u32>, access: &str) -> DeviceRule {
-        DeviceRule {
-            allow,
-            kind,
-            major,
-            minor,
-            read: access.contains('r'),
-            write: access.contains('w'),
-            mknod: access.contains('m'),
         }
     }
 
