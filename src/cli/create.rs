@@ -37,7 +37,6 @@ fn run(invocation: &Invocation) -> Result<u8> {
 
 /// What `create` and `run` ask for.
 pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateRequest> {
-    invocation.check_cgroup_manager()?;
     let listen_fds = listen_fds(|name| std::env::var(name).ok(), std::process::id());
     let preserve_fds = parse_preserve_fds(invocation.value("preserve-fds")).within(|| "--preserve-fds")?;
     // COMPAT(runc): the listening sockets come first, what is preserved beside them follows.
@@ -46,6 +45,7 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
     Ok(CreateRequest {
         id: invocation.id()?.to_owned(),
         bundle: invocation.path("bundle").unwrap_or_else(|| PathBuf::from(".")),
+        cgroup_driver: invocation.cgroup_driver()?,
         console_socket: invocation.path("console-socket"),
         pidfd_socket: invocation.path("pidfd-socket"),
         pid_file: invocation.path("pid-file"),

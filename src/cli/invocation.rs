@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::ArgMatches;
 use corten::Runtime;
-use corten::error::{Error, OrCall, Result, Within};
+use corten::error::{OrCall, Result, Within};
 use corten::machine::rootless;
+use corten::subsystems::cgroups::Driver;
 use nix::unistd::geteuid;
 
 use super::args::{ARGUMENTS, Words, parse_bool};
@@ -81,16 +82,13 @@ impl Invocation {
         Ok(Runtime::new(self.root()?))
     }
 
-    /// For the commands that make cgroups; what a container has is known of it later, whatever the flags say.
-    pub fn check_cgroup_manager(&self) -> Result<()> {
-        const MISSING: &str = "cgroup driver is not part of this version of corten";
+    /// Who makes the cgroups of a new container; what a container has is known of it later, whatever the flags say.
+    pub fn cgroup_driver(&self) -> Result<Driver> {
         match self.cgroup_manager.as_deref() {
-            None | Some("cgroupfs") if !self.systemd_cgroup => Ok(()),
-            None | Some("systemd" | "cgroupfs") => {
-                let flag = if self.systemd_cgroup { "--systemd-cgroup" } else { "--cgroup-manager" };
-                Err(Error::unsupported(flag, format!("the systemd {MISSING}")))
-            }
-            Some("disabled") => Err(Error::unsupported("--cgroup-manager", format!("the disabled {MISSING}"))),
+            None if self.systemd_cgroup => Ok(Driver::Systemd),
+            None | Some("cgroupfs") => Ok(Driver::Cgroupfs),
+            Some("systemd") => Ok(Driver::Systemd),
+            Some("disabled") => Ok(Driver::Disabled),
             Some(other) => {
                 let why = format_args!("{other:?} is not cgroupfs, systemd or disabled");
                 Err(invalid(why).within("--cgroup-manager"))

@@ -19,6 +19,7 @@ use crate::plan::{Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
 use crate::state::{ContainerDir, StateRoot};
+use crate::subsystems::cgroups::Driver;
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::{mounts, namespaces, process};
@@ -32,6 +33,8 @@ pub struct CreateRequest {
     pub id: String,
     /// The bundle's directory; relative ones count from the working directory.
     pub bundle: PathBuf,
+    /// Who makes the cgroups.
+    pub cgroup_driver: Driver,
     /// Gets the terminal's master, when `process.terminal` is set.
     pub console_socket: Option<PathBuf>,
     /// Gets a pidfd of the first process.
@@ -105,6 +108,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         &Request {
             id: &request.id,
             bundle: &bundle,
+            cgroup_driver: request.cgroup_driver,
             no_pivot: request.no_pivot,
             preserved_fds: request.preserved_fds,
             listen_fds: request.listen_fds,
@@ -305,8 +309,7 @@ fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
         rootfs: plan.inside.rootfs().clone(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         annotations: plan.inside.state.annotations.clone(),
-        groups: plan.cgroups.groups.clone(),
-        made_cgroups: cgroups::missing(&plan.cgroups)?,
+        cgroups: cgroups::expected(&plan.cgroups)?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         has_process: plan.inside.process.is_some(),
         has_start_hooks: !plan.hooks.start_container.is_empty(),

@@ -55,11 +55,10 @@ pub(super) fn after_failure(container: &mut Container, error: Error) -> Error {
 /// Kills, and undoes what create did: SPEC(runtime, Lifecycle 12-13). Everything is tried; the first error is returned.
 pub(super) fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
-    let steps: [&dyn Fn() -> Result<()>; 3] = [
-        &|| kill_everybody(container),
-        &|| cgroups::host::remove(&record.groups, &record.made_cgroups, within(DEATH)),
-        &|| record.host_mount.as_ref().map_or(Ok(()), crate::subsystems::mounts::host::HostMount::undo),
-    ];
+    let steps: [&dyn Fn() -> Result<()>; 3] =
+        [&|| kill_everybody(container), &|| cgroups::host::remove(&record.cgroups, within(DEATH)), &|| {
+            record.host_mount.as_ref().map_or(Ok(()), crate::subsystems::mounts::host::HostMount::undo)
+        }];
     let mut failure: Option<Error> = None;
     for step in steps {
         if let Err(error) = step() {
@@ -84,7 +83,7 @@ fn kill_everybody(container: &Container) -> Result<()> {
         // ORDER: a frozen process takes its signal when it is thawed, so the signal is sent first.
         let _ = crate::sys::pidfd::send_signal(init, libc::SIGKILL);
     }
-    cgroups::host::kill_all(&container.record.groups)?;
+    cgroups::host::kill_all(&container.record.cgroups)?;
     match init {
         Some(init) => container::kill_and_wait(&init),
         None => Ok(()),

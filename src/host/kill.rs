@@ -25,7 +25,7 @@ impl Container {
             // Whoever is in the cgroup must be of this container.
             let _lock = self.lock()?;
             let was_alive = self.status()?.is_alive();
-            cgroups::host::kill_all(&self.record.groups).within(|| self.named())?;
+            cgroups::host::kill_all(&self.record.cgroups).within(|| self.named())?;
             return if was_alive || whom == Whom::Everybody { Ok(()) } else { Err(self.not_running()) };
         }
         match self.status()? {
@@ -43,7 +43,7 @@ impl Container {
         }
         if signal == libc::SIGKILL {
             // COMPAT(Docker): SIGKILL ends a paused container.
-            cgroups::host::thaw_all(&self.record.groups).within(|| self.named())?;
+            cgroups::host::thaw_all(&self.record.cgroups).within(|| self.named())?;
         }
         Ok(())
     }

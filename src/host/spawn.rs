@@ -13,7 +13,7 @@ use super::seal::Sealed;
 use crate::channel::{self, HostEnd};
 use crate::error::{Error, OrCall, Result, Within};
 use crate::plan::Plan;
-use crate::subsystems::cgroups::Group;
+use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::sys;
 use crate::sys::clone::{Child, Launch};
@@ -24,7 +24,7 @@ use crate::sys::fd::Luggage;
 #[derive(Debug)]
 pub struct Launched {
     child: Option<Child>,
-    groups: Vec<Group>,
+    cgroups: Placement,
 }
 
 /// Makes the process. The channel's other end is its.
@@ -46,7 +46,13 @@ pub fn launch(plan: &Plan, sealed: &Sealed, cgroups: &Cgroups, luggage: &Luggage
     })
     .or_call(|| format!("clone3({:#x})", plan.route.launch))
     .within(|| "make the container's process")?;
-    Ok((Launched { child: Some(child), groups: plan.cgroups.groups.clone() }, host_end))
+    Ok((
+        Launched {
+            child: Some(child),
+            cgroups: Placement { groups: plan.cgroups.groups.clone(), ..Default::default() },
+        },
+        host_end,
+    ))
 }
 
 impl Launched {
@@ -95,7 +101,7 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let killed = kill_and_wait(&child.pidfd).and_then(|()| cgroups::kill_all(&self.groups));
+        let killed = kill_and_wait(&child.pidfd).and_then(|()| cgroups::kill_all(&self.cgroups));
         if let Err(error) = killed {
             log::warn!("after a failed create: {error}");
         }

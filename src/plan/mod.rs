@@ -13,7 +13,7 @@ use crate::config::linux::TimeOffset;
 use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces};
 use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
-use crate::subsystems::cgroups::CgroupPlan;
+use crate::subsystems::cgroups::{self, CgroupPlan};
 use crate::subsystems::devices::DevicesPlan;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
 use crate::subsystems::lsm::LsmPlan;
@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// The bundle's directory; absolute.
     pub bundle: &'a Path,
+    /// Who makes the cgroups.
+    pub cgroup_driver: cgroups::Driver,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// Descriptors from 3 on that the program gets.
@@ -127,7 +129,7 @@ impl Plan {
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
         let layout = machine.cgroups()?;
-        let cgroups = CgroupPlan::new(config, request.id, layout)?;
+        let cgroups = CgroupPlan::new(config, request.id, request.cgroup_driver, layout)?;
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Hooks;
-use crate::subsystems::cgroups::Group;
+use crate::subsystems::cgroups::Placement;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
 use crate::subsystems::mounts::host::HostMount;
 
@@ -28,9 +28,7 @@ pub struct Record {
     /// As configured.
     pub annotations: BTreeMap<String, String>,
     /// Where its processes are.
-    pub groups: Vec<Group>,
-    /// The directories of cgroups that were not there before, outermost first: they go when the container goes.
-    pub made_cgroups: Vec<PathBuf>,
+    pub cgroups: Placement,
     /// When its first process dies, the kernel kills the others.
     pub own_pid_namespace: bool,
     /// Whether there is a program to start.
@@ -46,7 +44,7 @@ pub struct Record {
 }
 
 /// The current format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A process, named so that another one with the same pid is not taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

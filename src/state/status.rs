@@ -64,10 +64,10 @@ pub fn derive(record: &Record, directory: &ContainerDir) -> Result<Status> {
     }
     match directory.open_fifo(START, OFlag::O_WRONLY) {
         // Somebody has it open for reading: the first process, which waits.
-        Ok(_) => Ok(if cgroups::host::is_frozen(&record.groups)? { Status::Paused } else { Status::Created }),
+        Ok(_) => Ok(if cgroups::host::is_frozen(&record.cgroups)? { Status::Paused } else { Status::Created }),
         Err(Errno::ENOENT) if directory.has_fifo(START_PENDING) => Ok(Status::Creating),
         Err(Errno::ENOENT | Errno::ENXIO) => {
-            Ok(if cgroups::host::is_frozen(&record.groups)? { Status::Paused } else { Status::Running })
+            Ok(if cgroups::host::is_frozen(&record.cgroups)? { Status::Paused } else { Status::Running })
         }
         Err(errno) => Err(Error::call(format!("open({START:?})"), errno)).within(|| "state directory"),
     }

@@ -19,7 +19,7 @@ pub enum Version {
     V2,
 }
 
-/// The container's place in one hierarchy. Kept in the state: later commands act on it.
+/// The container's place in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// Where the hierarchy is mounted.
@@ -48,6 +48,27 @@ impl Group {
     }
 }
 
+/// Where a container's processes are. Kept in the state: every later command finds them by it, whatever it was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// One place per hierarchy.
+    pub groups: Vec<Group>,
+    /// The directories that were not there before, outermost first: they go when the container goes.
+    pub made: Vec<PathBuf>,
+}
+
+/// Who makes the groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// We, in the filesystem.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a transient unit.
+    Systemd,
+    /// Nobody: the container stays in the caller's groups.
+    Disabled,
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -74,10 +95,18 @@ pub struct CgroupPlan {
 
 impl CgroupPlan {
     /// Plans the groups and limits of `config`.
-    pub fn new(config: &Config, id: &str, layout: &CgroupLayout) -> Result<Self> {
+    pub fn new(config: &Config, id: &str, driver: Driver, layout: &CgroupLayout) -> Result<Self> {
         let cgroups_path = config.linux.cgroups_path.as_deref();
         let resources = &config.linux.resources;
         refuse_what_comes_later(resources)?;
+        match driver {
+            Driver::Cgroupfs => {}
+            Driver::Systemd => {
+                let why = "the systemd cgroup driver is not part of this version of corten";
+                return Err(Error::unsupported("--systemd-cgroup", why));
+            }
+            Driver::Disabled => return refuse_limits(resources).map(|()| Self::default()),
+        }
         match layout {
             CgroupLayout::V2(hierarchy) => Ok(Self {
                 groups: vec![Group::new(hierarchy, cgroups_path, id, Version::V2)?],
@@ -115,6 +144,15 @@ fn device_rules(resources: &Resources) -> Option<Vec<DeviceRule>> {
     let mut rules = resources.devices.clone();
     rules.extend(device_filter::default_rules());
     Some(rules)
+}
+
+/// COMPAT(Podman): rules for devices come along with `--cgroups=disabled`, too; they mean nothing without a group.
+fn refuse_limits(resources: &Resources) -> Result<()> {
+    let without_devices = Resources { devices: Vec::new(), ..resources.clone() };
+    if without_devices == Resources::default() {
+        return Ok(());
+    }
+    Err(Error::invalid("linux.resources", "limits need a cgroup, and --cgroup-manager is disabled"))
 }
 
 /// Limits that this version does not set. Saying so is better than a limit that only seems to be there.

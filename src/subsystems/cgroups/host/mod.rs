@@ -1,0 +1,14 @@
+//! The runtime's side: making, joining, looking at, killing and removing cgroups.
+
+mod create;
+mod directory;
+mod fitness;
+mod freezer;
+mod kill;
+mod remove;
+
+pub use create::Cgroups;
+pub use fitness::{check_fitness, expected};
+pub use freezer::{is_frozen, thaw_all};
+pub use kill::kill_all;
+pub use remove::remove;
