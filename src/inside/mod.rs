@@ -6,6 +6,7 @@
 mod init;
 mod intermediate;
 mod log;
+mod program;
 
 use std::ffi::OsString;
 
