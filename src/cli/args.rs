@@ -18,18 +18,25 @@ pub struct Flag {
     short: Option<char>,
     /// What its value is called in the help text; `None`: it is a switch.
     value: Option<&'static str>,
+    /// All values count, not only the last one.
+    repeated: bool,
     help: &'static str,
 }
 
 impl Flag {
     /// A flag without a value.
     pub const fn switch(long: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: None, help }
+        Self { long, short: None, value: None, repeated: false, help }
     }
 
     /// A flag with a value.
     pub const fn value(long: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: Some(value), help }
+        Self { long, short: None, value: Some(value), repeated: false, help }
+    }
+
+    /// A flag whose values add up.
+    pub const fn values(long: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { long, short: None, value: Some(value), repeated: true, help }
     }
 
     /// The same with a short form.
@@ -302,6 +309,9 @@ fn arg(flag: &Flag) -> Arg {
         None => arg,
     };
     match flag.value {
+        Some(name) if flag.repeated => {
+            arg.action(ArgAction::Append).value_name(name).value_parser(value_parser!(OsString))
+        }
         Some(name) => arg.action(ArgAction::Set).value_name(name).value_parser(value_parser!(OsString)),
         None => arg.action(ArgAction::SetTrue),
     }

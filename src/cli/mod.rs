@@ -7,6 +7,7 @@
 mod args;
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod foreground;
 mod invocation;
@@ -40,15 +41,18 @@ pub struct Command {
     counts: (usize, usize),
     flags: &'static [Flag],
     flags_end: FlagsEnd,
+    /// The exit status of an error of ours. COMPAT(runc): exec's differs from what programs use.
+    failure: u8,
     /// The answer is the exit status.
     run: fn(&Invocation) -> Result<u8>,
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 9] = [
+static COMMANDS: [Command; 10] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
+    exec::COMMAND,
     state::COMMAND,
     kill::COMMAND,
     delete::COMMAND,
@@ -77,7 +81,10 @@ fn obey(program: &str, globals: &Words) -> std::result::Result<u8, Failure> {
     match args::parse(program, globals)? {
         Request::Help(text) => output::print(&text)?,
         Request::Version => output::print(&version::text(program))?,
-        Request::Command(command, matches) => return Ok((command.run)(&Invocation::new(globals, matches)?)?),
+        Request::Command(command, matches) => {
+            let done = Invocation::new(globals, matches).and_then(|invocation| (command.run)(&invocation));
+            return done.map_err(|error| Failure { status: command.failure, ..error.into() });
+        }
     }
     Ok(0)
 }

@@ -2,12 +2,14 @@
 
 mod create;
 mod directory;
+mod entrance;
 mod fitness;
 mod freezer;
 mod kill;
 mod remove;
 
 pub use create::Cgroups;
+pub use entrance::{Entrance, SubGroup};
 pub use fitness::{check_fitness, expected};
 pub use freezer::{is_frozen, thaw_all};
 pub use kill::kill_all;
