@@ -30,6 +30,7 @@ mod concurrency;
 mod devices;
 mod engine_configs;
 mod errors;
+mod exec;
 mod fds;
 mod hooks;
 mod kill_delete;

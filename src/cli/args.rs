@@ -430,7 +430,7 @@ mod tests {
         for (line, expected) in [
             ("foo", Misuse::UnknownCommand("foo".to_owned())),
             ("help foo", Misuse::UnknownCommand("foo".to_owned())),
-            ("exec ID true", Misuse::UnknownCommand("exec".to_owned())),
+            ("bogus ID", Misuse::UnknownCommand("bogus".to_owned())),
             ("create --pid-file", usage("flag needs an argument: --pid-file")),
             ("create -b", usage("flag needs an argument: --bundle")),
             ("--root", usage("flag needs an argument: --root")),

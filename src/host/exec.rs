@@ -250,13 +250,13 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
+        // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits the score.
+        process::host::set_oom_score(launched.pid(), self.from_outside)?;
         channel.send_plan(&ErrandRef::Exec(self.plan).to_bytes()?)?;
         if self.plan.waits_for_cgroup {
             self.entrance.join(launched.pid())?;
             channel.go()?;
         }
-        // A copy of it inherits the score.
-        process::host::set_oom_score(launched.pid(), self.from_outside)?;
         // Frozen, it goes on when somebody resumes the container.
         let patience = (!self.acts.request.ignore_paused).then_some(PATIENCE);
         let mut terminal = None;
