@@ -11,7 +11,7 @@ use crate::support::pty::{ConsoleSocket, Pty};
 use crate::support::refusal::Refusal;
 use crate::support::run::{Output, Run};
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs};
+use crate::support::{Bundle, Container, differs, requires};
 
 /// `exec OPTIONS ID ARGS`.
 fn exec(container: &Container, options: &[&str], args: &[&str]) -> Run {
@@ -140,6 +140,18 @@ fn sub_cgroups() {
     refused("../x").says("bad sub cgroup path");
     refused("nothing").says("no such file or directory");
     refused("bogus:below").says("unknown controller ");
+}
+
+#[test]
+fn a_container_that_hands_controllers_down() {
+    requires!(cgroup::view() == View::Unified, "cgroup v2");
+    let script = "cd /sys/fs/cgroup && mkdir init && echo $$ > init/cgroup.procs && \
+        for c in $(cat cgroup.controllers); do echo +$c; done > cgroup.subtree_control; echo done; \
+        trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let bundle = Bundle::sh(script).mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]).namespace("cgroup", None);
+    let container = bundle.start();
+    until("the script", || container.stdout().contains("done").then_some(()));
+    assert_eq!(sh(&container, "grep ^0: /proc/self/cgroup"), "0::/init\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
@@ -189,7 +190,7 @@ struct Acts<'a> {
 impl Acts<'_> {
     fn carry_out(&self, decided: Decided) -> Result<Executed> {
         let mut luggage = Luggage::default();
-        let entrance = Entrance::open(&self.container.record.cgroups, &self.request.cgroups)?;
+        let mut entrance = Entrance::open(&self.container.record.cgroups, &self.request.cgroups)?;
         let plan = ExecPlan {
             container: luggage.pack(self.init.try_clone().or_call(|| "dup(pidfd)")?),
             namespaces: self.namespaces,
@@ -201,8 +202,8 @@ impl Acts<'_> {
             preserved_fds: self.request.preserved_fds,
         };
         let sealed = self.runtime.seal(&self.runtime.state_root)?;
-        let (mut launched, channel) = spawn::launch(
-            spawn::Wanted {
+        let launch = |entrance: &Entrance| {
+            let wanted = spawn::Wanted {
                 namespaces: 0,
                 maps_before_exec: false,
                 birthplace: entrance.birthplace(),
@@ -210,9 +211,16 @@ impl Acts<'_> {
                 preserved_fds: plan.preserved_fds,
                 // Who fails here takes nobody along.
                 placement: Placement::default(),
-            },
-            &sealed,
-        )?;
+            };
+            spawn::launch(wanted, &sealed)
+        };
+        let (mut launched, channel) = match launch(&entrance) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) && self.request.cgroups.is_empty() => {
+                entrance = Entrance::beside(&self.container.record.cgroups, pid_of(self.init)?)?;
+                launch(&entrance)?
+            }
+            other => other?,
+        };
         drop(luggage);
         let talk = Conversation { plan: &plan, from_outside: &decided.from_outside, entrance: &entrance, acts: self };
         let terminal = talk.hold(&mut launched, &channel)?;

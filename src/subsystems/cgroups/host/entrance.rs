@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 
 use super::directory::Directory;
 use crate::error::{Error, Result, Within};
+use crate::fs::procfs;
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 
 /// `--cgroup` of exec: a group below the container's, in the hierarchies of some controllers or in all.
@@ -53,6 +54,25 @@ impl Entrance {
             opened.push(Opened { group: place, directory, by_birth });
         }
         Ok(Self(opened))
+    }
+
+    /// The groups that a process of the container is in, when its own ones take nobody: a container that hands controllers
+    /// down, as systemd does, has all its processes below (cgroups(7), "no internal processes").
+    pub fn beside(placement: &Placement, pid: i32) -> Result<Self> {
+        let own = procfs::read_own(&format!("/proc/{pid}/cgroup"))?;
+        let mut below = placement.clone();
+        for group in below.groups.iter_mut().filter(|group| group.version == Version::V2) {
+            if let Some(path) =
+                own.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with(&group.path))
+            {
+                group.path = path.to_owned();
+            }
+        }
+        let mut entrance = Self::open(&below, &[])?;
+        for (opened, group) in entrance.0.iter_mut().zip(&placement.groups) {
+            opened.by_birth = group.version == Version::V2 && placement.made.contains(&group.directory());
+        }
+        Ok(entrance)
     }
 
     /// The v2 group to be born in.
