@@ -389,6 +389,8 @@ mod tests {
             ("delete -f ID", "delete force <ID>"),
             ("delete ID -f", "delete force <ID>"),
             ("state ID", "state <ID>"),
+            ("pause ID", "pause <ID>"),
+            ("--root R resume ID", "resume <ID>"),
             ("list --format=json", "list format=json"),
             ("list -f json -q", "list format=json quiet"),
             ("features", "features"),

@@ -14,7 +14,9 @@ mod kill;
 mod list;
 mod log;
 mod output;
+mod pause;
 mod relay;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -45,13 +47,15 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 9] = [
+static COMMANDS: [Command; 11] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
     state::COMMAND,
     kill::COMMAND,
     delete::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
     list::COMMAND,
     spec::COMMAND,
     features::COMMAND,

@@ -8,6 +8,7 @@ mod create;
 mod delete;
 mod kill;
 mod list;
+mod pause;
 mod seal;
 mod spawn;
 mod start;
