@@ -5,6 +5,7 @@ mod directory;
 mod fitness;
 mod freezer;
 mod kill;
+mod limits;
 mod remove;
 
 pub use create::Cgroups;
