@@ -18,9 +18,11 @@ mod pause;
 mod relay;
 mod resume;
 mod run;
+mod size;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::ffi::{OsStr, OsString};
@@ -47,7 +49,7 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 11] = [
+static COMMANDS: [Command; 12] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
@@ -56,6 +58,7 @@ static COMMANDS: [Command; 11] = [
     delete::COMMAND,
     pause::COMMAND,
     resume::COMMAND,
+    update::COMMAND,
     list::COMMAND,
     spec::COMMAND,
     features::COMMAND,

@@ -13,6 +13,7 @@ mod seal;
 mod spawn;
 mod start;
 mod state;
+mod update;
 
 use std::path::{Path, PathBuf};
 

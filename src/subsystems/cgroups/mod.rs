@@ -15,6 +15,7 @@ pub mod host;
 pub mod limits;
 pub mod path;
 pub mod plan;
+mod restore;
 mod v1;
 mod v2;
 

@@ -7,9 +7,11 @@ mod freezer;
 mod kill;
 mod limits;
 mod remove;
+mod update;
 
 pub use create::Cgroups;
 pub use fitness::{check_fitness, expected};
 pub use freezer::{freeze, is_frozen, thaw, thaw_all};
 pub use kill::kill_all;
 pub use remove::remove;
+pub use update::update;
