@@ -40,6 +40,7 @@ mod masked_readonly;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod pause;
 mod pidfile;
 mod process;
 mod propagation;

@@ -15,11 +15,15 @@ mod kill;
 mod list;
 mod log;
 mod output;
+mod pause;
 mod relay;
+mod resume;
 mod run;
+mod size;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::ffi::{OsStr, OsString};
@@ -48,7 +52,7 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 10] = [
+static COMMANDS: [Command; 13] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
@@ -56,6 +60,9 @@ static COMMANDS: [Command; 10] = [
     state::COMMAND,
     kill::COMMAND,
     delete::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
+    update::COMMAND,
     list::COMMAND,
     spec::COMMAND,
     features::COMMAND,

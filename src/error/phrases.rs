@@ -8,6 +8,8 @@ pub const DOES_NOT_EXIST: &str = "container does not exist";
 pub const ID_TAKEN: &str = "container with given ID already exists";
 /// containerd's shim and CRI-O: killing a stopped container is then no failure.
 pub const NOT_RUNNING: &str = "container not running";
+/// runc's tests, and users of its `resume`.
+pub const NOT_PAUSED: &str = "container not paused";
 /// Docker and Podman turn it into exit status 127.
 pub const NOT_IN_PATH: &str = "executable file not found in $PATH";
 /// runc's tests and every front end that prints it as it is.

@@ -10,10 +10,12 @@ mod exec;
 mod handover;
 mod kill;
 mod list;
+mod pause;
 mod seal;
 mod spawn;
 mod start;
 mod state;
+mod update;
 
 use std::path::{Path, PathBuf};
 

@@ -48,10 +48,6 @@ impl Container {
         (!self.record.has_start_hooks).then_some(PATIENCE)
     }
 
-    fn wrong_status(&self, why: String) -> Error {
-        Error::new(Kind::WrongStatus, why).within(self.named())
-    }
-
     /// ORDER: the report is opened before the byte is written, so that nothing can be missed.
     fn release(&self, init: &OwnedFd) -> Result<()> {
         let open = |name: &str, end| self.directory.open_fifo(name, end).or_call(|| format!("open({name:?})"));

@@ -1,13 +1,15 @@
 //! What is to be made and written, computed without touching anything.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{device_filter, path, v1, v2};
+use super::{device_filter, limits, path};
 use crate::config::Config;
-use crate::config::resources::{DeviceRule, Resources};
+use crate::config::resources::Resources;
 use crate::error::{Error, Result};
+use crate::machine::Machine;
 use crate::machine::cgroups::{CgroupLayout, Hierarchy};
 use crate::sys::bpf::Instruction;
 
@@ -79,7 +81,21 @@ pub struct Write {
     /// One write(2).
     pub value: String,
     /// Who asked for it, for the message.
-    pub property: &'static str,
+    pub property: Cow<'static, str>,
+    /// Whether the file has to be there.
+    pub when: When,
+}
+
+/// Which files a group has is known when it is made, so a choice between them is part of the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// A file that is missing is an error.
+    #[default]
+    Always,
+    /// A file that is missing is passed over.
+    IfThere,
+    /// Only in a group without this other file, in which case it has to be there.
+    Without(&'static str),
 }
 
 /// Everything about the container's cgroups.
@@ -95,10 +111,9 @@ pub struct CgroupPlan {
 
 impl CgroupPlan {
     /// Plans the groups and limits of `config`.
-    pub fn new(config: &Config, id: &str, driver: Driver, layout: &CgroupLayout) -> Result<Self> {
+    pub fn new(config: &Config, id: &str, driver: Driver, machine: &Machine) -> Result<Self> {
         let cgroups_path = config.linux.cgroups_path.as_deref();
         let resources = &config.linux.resources;
-        refuse_what_comes_later(resources)?;
         match driver {
             Driver::Cgroupfs => {}
             Driver::Systemd => {
@@ -107,43 +122,31 @@ impl CgroupPlan {
             }
             Driver::Disabled => return refuse_limits(resources).map(|()| Self::default()),
         }
-        match layout {
-            CgroupLayout::V2(hierarchy) => Ok(Self {
-                groups: vec![Group::new(hierarchy, cgroups_path, id, Version::V2)?],
-                writes: v2::writes(resources)?,
-                device_program: match device_rules(resources) {
-                    Some(rules) => device_filter::program(&rules),
-                    None => Vec::new(),
-                },
-            }),
+        let mut groups = Vec::new();
+        match machine.cgroups()? {
+            CgroupLayout::V2(hierarchy) => groups.push(Group::new(hierarchy, cgroups_path, id, Version::V2)?),
             CgroupLayout::V1 { hierarchies, unified } => {
-                let mut groups = Vec::new();
                 for hierarchy in hierarchies {
                     groups.push(Group::new(hierarchy, cgroups_path, id, Version::V1)?);
                 }
-                let writes = v1::writes(resources, device_rules(resources).as_deref(), &groups)?;
                 if let Some(unified) = unified {
                     groups.push(Group::new(unified, cgroups_path, id, Version::V2)?);
                 }
-                Ok(Self { groups, writes, device_program: Vec::new() })
             }
         }
+        // A new group says nothing yet.
+        let writes = limits::writes(resources, &groups, machine, &|_, _| None)?;
+        let device_program = match limits::version(&groups) {
+            Version::V2 => device_filter::effective_rules(resources).map(|rules| device_filter::program(&rules)),
+            Version::V1 => None,
+        };
+        Ok(Self { groups, writes, device_program: device_program.unwrap_or_default() })
     }
 
     /// Whether there are v1 hierarchies, which can only be joined by a write.
     pub fn has_v1(&self) -> bool {
         self.groups.iter().any(|group| group.version == Version::V1)
     }
-}
-
-/// The configured rules and behind them the promised devices; `None` without rules: nothing is restricted.
-fn device_rules(resources: &Resources) -> Option<Vec<DeviceRule>> {
-    if resources.devices.is_empty() || device_filter::allows_everything(&resources.devices) {
-        return None;
-    }
-    let mut rules = resources.devices.clone();
-    rules.extend(device_filter::default_rules());
-    Some(rules)
 }
 
 /// COMPAT(Podman): rules for devices come along with `--cgroups=disabled`, too; they mean nothing without a group.
@@ -153,19 +156,4 @@ fn refuse_limits(resources: &Resources) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid("linux.resources", "limits need a cgroup, and --cgroup-manager is disabled"))
-}
-
-/// Limits that this version does not set. Saying so is better than a limit that only seems to be there.
-fn refuse_what_comes_later(resources: &Resources) -> Result<()> {
-    let Resources { block_io, hugepages, network, rdma, .. } = resources;
-    let given = [
-        ("linux.resources.blockIO", *block_io != Default::default()),
-        ("linux.resources.hugepageLimits", !hugepages.is_empty()),
-        ("linux.resources.network", *network != Default::default()),
-        ("linux.resources.rdma", !rdma.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((property, _)) => Err(Error::unsupported(*property, "this version of corten does not set these limits")),
-        None => Ok(()),
-    }
 }

@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use super::directory::Directory;
 use super::freezer::is_frozen_group;
+use super::limits;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
@@ -165,9 +166,7 @@ impl Cgroups {
 
     fn write(&self, write: &Write) -> Result<()> {
         let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
-        directory
-            .write(&write.file, &write.value)
-            .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path))
+        limits::write(group, directory, write)
     }
 }
 
