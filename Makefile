@@ -47,8 +47,7 @@ integration-cgroup2: tests
 
 # The test binary, under a name that is known.
 tests: packages
-	cargo test --test integration --no-run
-	ln -f "$$(cargo test --test integration --no-run --quiet --message-format json | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
+	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
 
 # The same tests in a guest with systemd and all controllers (integration/vm), and what they showed together: which test was
 # skipped in which run and why. Fails if one was skipped in all of them.
