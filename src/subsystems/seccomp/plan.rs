@@ -38,18 +38,6 @@ pub struct Filter {
     pub notifies: bool,
 }
 
-impl Filter {
-    /// For the state directory, where `exec` finds it.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        postcard::to_stdvec(self).map_err(|error| Error::new(Kind::Failed, error.to_string()).within("write filter"))
-    }
-
-    /// What [`Filter::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        postcard::from_bytes(bytes).map_err(|error| Error::new(Kind::Failed, error.to_string()).within("read filter"))
-    }
-}
-
 /// Calls with a higher number than any that the profile names for an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Newer {
