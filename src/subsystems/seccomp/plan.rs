@@ -9,7 +9,7 @@ use super::abi::{Abi, X32_BIT};
 use super::assemble::{Assembler, Jump, Target};
 use super::rules::{Alternative, Check, Relation, Verdict, high_half, low_half};
 use crate::config::seccomp::{Action, Condition, Rule, Seccomp, Test};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::sys::seccomp::Instruction;
 
 /// `BPF_MAXINSNS`.
