@@ -48,4 +48,5 @@ mod rootfs;
 mod state_and_list;
 mod sysctl;
 mod terminal;
+mod update;
 mod users;
