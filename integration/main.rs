@@ -52,4 +52,5 @@ mod rootless;
 mod state_and_list;
 mod sysctl;
 mod terminal;
+mod update;
 mod users;

@@ -1,7 +1,7 @@
 //! The command line: the only code that reads arguments and the environment, prints, and installs a logger.
 //!
 //! One file per command: its row of the table ([`COMMANDS`]) and what it does. [`args`] reads the line, [`log`] is the
-//! logger, [`output`] prints, [`foreground`] stays with the program of a `run` until it ends,
+//! logger, [`output`] prints, [`size`] reads sizes, [`foreground`] stays with the program of a `run` until it ends,
 //! with [`relay`] for its terminal.
 
 mod args;
