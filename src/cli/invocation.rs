@@ -58,6 +58,11 @@ impl Invocation {
         self.matches.get_many::<OsString>(ARGUMENTS)?.nth(index).map(OsString::as_os_str)
     }
 
+    /// What follows the first argument.
+    pub fn further_arguments(&self) -> Vec<OsString> {
+        self.matches.get_many::<OsString>(ARGUMENTS).into_iter().flatten().skip(1).cloned().collect()
+    }
+
     /// The first argument: a container's id.
     pub fn id(&self) -> Result<&str> {
         let id = self.argument(0).unwrap_or_default();

@@ -7,6 +7,8 @@
 mod args;
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod features;
 mod foreground;
 mod invocation;
@@ -14,6 +16,7 @@ mod kill;
 mod list;
 mod log;
 mod output;
+mod ps;
 mod relay;
 mod run;
 mod spec;
@@ -45,7 +48,7 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 9] = [
+static COMMANDS: [Command; 11] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
@@ -53,6 +56,8 @@ static COMMANDS: [Command; 9] = [
     kill::COMMAND,
     delete::COMMAND,
     list::COMMAND,
+    ps::COMMAND,
+    events::COMMAND,
     spec::COMMAND,
     features::COMMAND,
 ];

@@ -6,6 +6,7 @@ mod attend;
 mod container;
 mod create;
 mod delete;
+mod events;
 mod kill;
 mod list;
 mod seal;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use container::Container;
 pub use create::{CreateRequest, Running};
+pub use events::{Event, Events};
 pub use kill::Whom;
 pub use state::StateDocument;
 
