@@ -14,7 +14,7 @@ mod watch;
 pub use create::Cgroups;
 pub use fitness::{check_fitness, expected};
 pub use freezer::{is_frozen, thaw_all};
-pub use kill::kill_all;
+pub use kill::{kill_all, signal_all};
 pub use oom::oom_kills;
 pub use processes::processes;
 pub use remove::remove;
