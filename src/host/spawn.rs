@@ -25,11 +25,13 @@ use crate::sys::fd::Luggage;
 pub struct Launched {
     child: Option<Child>,
     cgroups: Placement,
+    earlier_oom_kills: u64,
 }
 
 /// Makes the process. The channel's other end is its.
 pub fn launch(plan: &Plan, sealed: &Sealed, cgroups: &Cgroups, luggage: &Luggage) -> Result<(Launched, HostEnd)> {
     let (host_end, inside_end) = channel::pair()?;
+    let earlier_oom_kills = cgroups.earlier_oom_kills()?;
     let number = inside_end.as_fd().as_raw_fd();
     let text = crate::fs::c_string(&number.to_string())?;
     let mut keep = luggage.numbers();
@@ -50,6 +52,7 @@ pub fn launch(plan: &Plan, sealed: &Sealed, cgroups: &Cgroups, luggage: &Luggage
         Launched {
             child: Some(child),
             cgroups: Placement { groups: plan.cgroups.groups.clone(), ..Default::default() },
+            earlier_oom_kills,
         },
         host_end,
     ))
@@ -87,9 +90,15 @@ impl Launched {
         }
         match sys::pidfd::reap(&child.pidfd) {
             Ok(Ended::Exited(status)) => format!("ended with status {status} without a word"),
+            Ok(Ended::Killed(libc::SIGKILL)) if self.lacked_memory() => LACKED_MEMORY.to_owned(),
             Ok(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
             Err(errno) => format!("cannot be waited for: {errno}"),
         }
+    }
+
+    fn lacked_memory(&self) -> bool {
+        let kills = cgroups::oom_kills(&self.cgroups);
+        kills.is_ok_and(|kills| kills > self.earlier_oom_kills)
     }
 
     /// It is the container's first process now.
@@ -97,6 +106,9 @@ impl Launched {
         self.child.take().map(|child| child.pidfd)
     }
 }
+
+/// What the kernel did to a process for which the limit is too low.
+const LACKED_MEMORY: &str = "was killed for lack of memory (raise linux.resources.memory.limit)";
 
 impl Drop for Launched {
     fn drop(&mut self) {
