@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use super::directory::Directory;
 use super::freezer::is_frozen_group;
 use super::limits;
+use super::oom::oom_kills;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
@@ -71,6 +72,15 @@ impl Cgroups {
     /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before.
     pub fn must_be_joined(&self) -> bool {
         self.to_join().next().is_some()
+    }
+
+    /// How many OOM kills there were before; in a group that is new there was none.
+    pub fn earlier_oom_kills(&self) -> Result<u64> {
+        if self.opened.iter().all(|opened| opened.is_new) {
+            return Ok(0);
+        }
+        let groups = self.opened.iter().map(|opened| opened.group.clone()).collect();
+        oom_kills(&Placement { groups, made: Vec::new() })
     }
 
     /// Moves a process into all groups that it was not born in.

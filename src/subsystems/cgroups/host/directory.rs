@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, open};
 use nix::poll::PollFlags;
@@ -114,19 +115,49 @@ impl Directory {
         }
     }
 
-    /// The processes in it, without those below.
+    /// The processes in it, without those below and those that our pid namespace does not show.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Ok(self.read("cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
+        match self.read("cgroup.procs") {
+            Ok(content) => Ok(content.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()),
+            // A threaded group: its processes stand in the first group above that is none.
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Calls `visit` with every group below it and then with itself. One that goes away meanwhile is left out.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Self) -> Result<()>) -> Result<()> {
+        let is_gone = |error: &Error| matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV));
+        let mut go = || -> Result<()> {
+            for name in self.children()? {
+                match self.child(&name) {
+                    Ok(child) => child.visit(visit)?,
+                    Err(error) if is_gone(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            visit(self)
+        };
+        go().or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 
     /// The names of the groups below it.
     pub fn children(&self) -> Result<Vec<String>> {
-        let mut entries = nix::dir::Dir::openat(&self.0, ".", DIRECTORY, Mode::empty()).or_call(|| "opendir")?;
+        self.entries(Type::Directory)
+    }
+
+    /// The names of its files.
+    pub fn files(&self) -> Result<Vec<String>> {
+        self.entries(Type::File)
+    }
+
+    fn entries(&self, kind: Type) -> Result<Vec<String>> {
+        let mut entries = Dir::openat(&self.0, ".", DIRECTORY, Mode::empty()).or_call(|| "opendir")?;
         let mut names = Vec::new();
         for entry in entries.iter() {
             let entry = entry.or_call(|| "readdir")?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type() == Some(nix::dir::Type::Directory) && name != "." && name != ".." {
+            if entry.file_type() == Some(kind) && name != "." && name != ".." {
                 names.push(name);
             }
         }
