@@ -24,6 +24,7 @@ use corten::error::phrases;
 mod support;
 
 mod capabilities;
+mod cgroup_removal;
 mod cgroups;
 mod cli;
 mod concurrency;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::directory::Directory;
+use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
@@ -129,7 +129,7 @@ impl Cgroups {
                 self.made.push(path.clone());
             }
             let parent = current;
-            current = parent.child(name).map_err(gone)?;
+            current = parent.child(name.as_ref()).map_err(gone)?;
             // Also in one that was there: another create may have made it a moment ago and not filled it yet.
             if group.controllers.iter().any(|controller| controller == "cpuset") {
                 inherit_cpuset(&parent, &current)?;
@@ -158,7 +158,7 @@ impl Cgroups {
                     log::debug!("cgroup controller {controller} stays off above {name:?}: {error}");
                 }
             }
-            current = current.child(name)?;
+            current = current.child(name.as_ref())?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory that was there a moment ago.
 fn gone(error: Error) -> Error {
-    if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) { error.of_kind(Kind::NotFound) } else { error }
+    if is_gone(&error) { error.of_kind(Kind::NotFound) } else { error }
 }
 
 /// A new v1 cpuset has no CPU and no memory node, and nobody can be moved into it.

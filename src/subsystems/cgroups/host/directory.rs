@@ -1,19 +1,26 @@
 //! One cgroup's directory, held open: no path is resolved twice.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, open};
+use nix::fcntl::{OFlag, ResolveFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, OrCall, Result};
-use crate::fs::c_string;
+use crate::fs::{c_path, c_string, procfs};
 use crate::subsystems::cgroups::plan::Group;
 use crate::sys;
 
 /// How directories are opened.
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// Names are taken as they are, and lead nowhere else.
+const BENEATH: ResolveFlag =
+    ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_SYMLINKS).union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
 /// A cgroup's directory.
 #[derive(Debug)]
@@ -51,16 +58,35 @@ impl Directory {
         }
     }
 
-    /// A group below it.
-    pub fn child(&self, name: &str) -> Result<Self> {
-        self.open_file(name, DIRECTORY).map(Self)
+    /// The same, held once more.
+    pub fn itself(&self) -> Result<Self> {
+        self.0.try_clone().map(Self).or_call(|| "dup")
+    }
+
+    /// A group in it.
+    pub fn child(&self, name: &OsStr) -> Result<Self> {
+        let name = c_path(Path::new(name))?;
+        sys::fd::openat2(&self.0, &name, DIRECTORY, Mode::empty(), BENEATH)
+            .map(Self)
+            .or_call(|| format!("openat2({name:?})"))
+    }
+
+    /// The same; `None`: it is not there, or not any more.
+    pub fn find_child(&self, name: &OsStr) -> Result<Option<Self>> {
+        match self.child(name) {
+            Err(error) if is_gone(&error) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The group that it is in, also when it was removed itself.
+    pub fn parent(&self) -> Result<Self> {
+        openat(&self.0, "..", DIRECTORY, Mode::empty()).map(Self).or_call(|| "openat(\"..\")")
     }
 
     /// One of its files.
     pub fn open_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd> {
-        let resolve =
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        sys::fd::openat2(&self.0, &c_string(name)?, flags, Mode::empty(), resolve)
+        sys::fd::openat2(&self.0, &c_string(name)?, flags, Mode::empty(), BENEATH)
             .or_call(|| format!("openat2({name:?})"))
     }
 
@@ -88,22 +114,57 @@ impl Directory {
         Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
-    /// The processes in it, without those below.
+    /// The processes in it, without those below; none when it was removed.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Ok(self.read("cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
+        match self.read("cgroup.procs") {
+            Ok(content) => Ok(numbers(&content)),
+            Err(error) if is_gone(&error) => Ok(Vec::new()),
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => self.processes_of_threads(),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The names of the groups below it.
-    pub fn children(&self) -> Result<Vec<String>> {
-        let mut entries = nix::dir::Dir::openat(&self.0, ".", DIRECTORY, Mode::empty()).or_call(|| "opendir")?;
-        let mut names = Vec::new();
-        for entry in entries.iter() {
-            let entry = entry.or_call(|| "readdir")?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type() == Some(nix::dir::Type::Directory) && name != "." && name != ".." {
-                names.push(name);
-            }
-        }
-        Ok(names)
+    /// A threaded group of v2 has threads, and does not say whose.
+    fn processes_of_threads(&self) -> Result<Vec<i32>> {
+        let process_of = |thread: i32| {
+            let status = procfs::read_own(&format!("/proc/{thread}/status")).ok()?;
+            status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+        };
+        let threads = match self.read("cgroup.threads") {
+            Err(error) if is_gone(&error) => String::new(),
+            other => other?,
+        };
+        let mut processes: Vec<i32> = numbers(&threads).into_iter().filter_map(process_of).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
     }
+
+    /// The names of the groups in it; none when it was removed.
+    pub fn children(&self) -> Result<Vec<OsString>> {
+        let listing = || -> nix::Result<Vec<OsString>> {
+            let mut names = Vec::new();
+            for entry in Dir::openat(&self.0, ".", DIRECTORY, Mode::empty())?.iter() {
+                let entry = entry?;
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                if entry.file_type() == Some(Type::Directory) && name != "." && name != ".." {
+                    names.push(name.to_owned());
+                }
+            }
+            Ok(names)
+        };
+        match listing() {
+            Err(Errno::ENOENT) => Ok(Vec::new()),
+            other => other.or_call(|| "readdir"),
+        }
+    }
+}
+
+fn numbers(lines: &str) -> Vec<i32> {
+    lines.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// What the kernel says of a group that was there a moment ago: of its name, and of its files when they are open.
+pub fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

@@ -4,6 +4,7 @@ use nix::fcntl::OFlag;
 
 use super::directory::Directory;
 use super::freezer::thaw_all;
+use super::tree;
 use crate::error::{OrCall, Result};
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 use crate::sys;
@@ -33,12 +34,12 @@ fn kill_at_once(groups: &[Group]) -> Result<bool> {
     Ok(false)
 }
 
+/// ORDER: outermost first, so that those who make groups below are dead before we get there.
 fn kill_one_by_one(directory: &Directory) -> Result<()> {
-    for child in directory.children()? {
-        if let Ok(child) = directory.child(&child) {
-            kill_one_by_one(&child)?;
-        }
-    }
+    tree::outermost_first(directory, kill_in)
+}
+
+fn kill_in(directory: &Directory) -> Result<()> {
     for pid in directory.processes()? {
         let Ok(pidfd) = sys::pidfd::open(pid) else { continue };
         // The pid may have gone to somebody else between the read and the open: look again, with the pidfd in hand.

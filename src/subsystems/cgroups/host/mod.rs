@@ -6,6 +6,7 @@ mod fitness;
 mod freezer;
 mod kill;
 mod remove;
+mod tree;
 
 pub use create::Cgroups;
 pub use fitness::{check_fitness, expected};
