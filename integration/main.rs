@@ -28,6 +28,7 @@ mod cgroup_removal;
 mod cgroups;
 mod cli;
 mod concurrency;
+mod delegation;
 mod devices;
 mod engine_configs;
 mod errors;

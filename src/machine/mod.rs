@@ -33,6 +33,11 @@ impl Machine {
         *self.lsms.get_or_init(lsm::probe)
     }
 
+    /// Whether we lack privileges over the host: as a user, or as the root of a user namespace.
+    pub fn is_rootless(&self) -> Result<bool> {
+        Ok(!nix::unistd::geteuid().is_root() || self.in_user_namespace()?)
+    }
+
     /// Whether we are in a user namespace that is not the initial one: device nodes cannot be made there.
     pub fn in_user_namespace(&self) -> Result<bool> {
         if let Some(known) = self.user_namespace.get() {

@@ -33,6 +33,8 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// Who makes the cgroups.
     pub cgroup_driver: cgroups::Driver,
+    /// Whether the container may do without cgroups that we may not make; `None`: if we are without privileges.
+    pub rootless: Option<bool>,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// Descriptors from 3 on that the program gets.
@@ -129,7 +131,16 @@ impl Plan {
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
         let layout = machine.cgroups()?;
-        let cgroups = CgroupPlan::new(config, request.id, request.cgroup_driver, layout)?;
+        let cgroups = CgroupPlan::new(
+            config,
+            &cgroups::Circumstances {
+                id: request.id,
+                driver: request.cgroup_driver,
+                layout,
+                rootless: request.rootless.map_or_else(|| machine.is_rootless(), Ok)?,
+                in_user_namespace: machine.in_user_namespace()?,
+            },
+        )?;
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,
@@ -221,6 +232,14 @@ fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint
     let no_new_privileges = config.process.as_ref().is_some_and(|process| process.no_new_privileges);
     let point = if no_new_privileges { SeccompPoint::Last } else { SeccompPoint::BeforeDrop };
     Ok(Some((seccomp::compile(profile)?, point)))
+}
+
+impl Plan {
+    /// The groups could not be made, and the container stays in the caller's.
+    pub fn do_without_cgroups(&mut self) {
+        self.cgroups = CgroupPlan::default();
+        self.inside.mounts.do_without_cgroups();
+    }
 }
 
 impl InsidePlan {

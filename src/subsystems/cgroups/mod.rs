@@ -17,4 +17,4 @@ pub mod plan;
 mod v1;
 mod v2;
 
-pub use plan::{CgroupPlan, Driver, Group, Placement, Version, Write};
+pub use plan::{CgroupPlan, Circumstances, Driver, Group, IfDenied, Placement, Version, Write};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 
+use super::delegation;
 use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
 use super::remove::remove;
@@ -16,11 +17,13 @@ use crate::sys;
 use crate::sys::bpf::Instruction;
 
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroups {
     opened: Vec<Opened>,
     /// Outermost first.
     made: Vec<PathBuf>,
+    /// See [`CgroupPlan::devices_are_optional`].
+    devices_are_optional: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,8 @@ struct Opened {
 impl Cgroups {
     /// Makes the groups and writes their limits. Nobody is inside yet.
     pub fn create(plan: &CgroupPlan) -> Result<Self> {
-        let mut cgroups = Self { opened: Vec::new(), made: Vec::new() };
+        let mut cgroups =
+            Self { opened: Vec::new(), made: Vec::new(), devices_are_optional: plan.devices_are_optional };
         for group in &plan.groups {
             let directory = cgroups.make(group)?;
             // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
@@ -48,6 +52,10 @@ impl Cgroups {
         cgroups.enable_controllers(plan)?;
         for write in &plan.writes {
             cgroups.write(write)?;
+        }
+        if let (Some(user), Some(unified)) = (plan.delegate_to, cgroups.unified()) {
+            delegation::give(&unified.directory, user)
+                .within(|| format!("delegate cgroup {:?}", unified.group.directory()))?;
         }
         Ok(cgroups)
     }
@@ -93,7 +101,7 @@ impl Cgroups {
             let loaded = sys::bpf::load_device_program(program).or_call(|| "bpf(PROG_LOAD, CGROUP_DEVICE)")?;
             sys::bpf::attach_device_program(&unified.directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
         };
-        attach().within(|| "linux.resources.devices")
+        self.unless_optional(attach().within(|| DEVICES))
     }
 
     /// The container is complete: its groups stay.
@@ -165,9 +173,20 @@ impl Cgroups {
 
     fn write(&self, write: &Write) -> Result<()> {
         let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
-        directory
+        let written = directory
             .write(&write.file, &write.value)
-            .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path))
+            .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path));
+        if write.property == DEVICES { self.unless_optional(written) } else { written }
+    }
+
+    fn unless_optional(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if self.devices_are_optional && error.kind() == Kind::Denied => {
+                log::debug!("device rules are given up: {error}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -183,6 +202,8 @@ impl Drop for Cgroups {
         }
     }
 }
+
+const DEVICES: &str = "linux.resources.devices";
 
 /// How long what is left of a failed create may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);

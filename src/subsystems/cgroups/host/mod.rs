@@ -1,6 +1,7 @@
 //! The runtime's side: making, joining, looking at, killing and removing cgroups.
 
 mod create;
+mod delegation;
 mod directory;
 mod fitness;
 mod freezer;
