@@ -21,7 +21,7 @@ mod normalise;
 pub mod parse;
 mod presence;
 pub mod process;
-mod property;
+pub(crate) mod property;
 pub mod resources;
 pub mod seccomp;
 pub mod spec;

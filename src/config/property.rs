@@ -36,7 +36,7 @@ fn is_word(key: &str) -> bool {
 }
 
 /// `linux.sysctl["net.ipv4.ip_forward"]`.
-pub(super) fn member(object: &str, key: &str) -> String {
+pub(crate) fn member(object: &str, key: &str) -> String {
     if is_word(key) { format!("{object}.{key}") } else { format!("{object}[{key:?}]") }
 }
 

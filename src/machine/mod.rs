@@ -2,6 +2,7 @@
 
 pub mod cgroups;
 pub mod lsm;
+pub mod online;
 pub mod rootless;
 
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 use crate::error::Result;
 use cgroups::CgroupLayout;
 use lsm::Lsms;
+use online::Online;
 
 /// The host as the runtime finds it.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Machine {
     cgroups: OnceLock<CgroupLayout>,
     user_namespace: OnceLock<bool>,
     lsms: OnceLock<Lsms>,
+    cpus: OnceLock<Option<Online>>,
+    memory_nodes: OnceLock<Option<Online>>,
 }
 
 impl Machine {
@@ -36,6 +40,16 @@ impl Machine {
     /// Whether we lack privileges over the host: as a user, or as the root of a user namespace.
     pub fn is_rootless(&self) -> Result<bool> {
         Ok(!nix::unistd::geteuid().is_root() || self.in_user_namespace()?)
+    }
+
+    /// The CPUs that can be used; `None`: the kernel does not say.
+    pub fn cpus(&self) -> Option<&Online> {
+        self.cpus.get_or_init(online::cpus).as_ref()
+    }
+
+    /// The memory nodes that can be used; `None`: the kernel knows none.
+    pub fn memory_nodes(&self) -> Option<&Online> {
+        self.memory_nodes.get_or_init(online::memory_nodes).as_ref()
     }
 
     /// Whether we are in a user namespace that is not the initial one: device nodes cannot be made there.

@@ -131,16 +131,8 @@ impl Plan {
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
         let layout = machine.cgroups()?;
-        let cgroups = CgroupPlan::new(
-            config,
-            &cgroups::Circumstances {
-                id: request.id,
-                driver: request.cgroup_driver,
-                layout,
-                rootless: request.rootless.map_or_else(|| machine.is_rootless(), Ok)?,
-                in_user_namespace: machine.in_user_namespace()?,
-            },
-        )?;
+        let wishes = cgroups::Wishes { id: request.id, driver: request.cgroup_driver, rootless: request.rootless };
+        let cgroups = CgroupPlan::new(config, &wishes, machine)?;
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,

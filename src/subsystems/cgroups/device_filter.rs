@@ -3,7 +3,7 @@
 //! The specification's rules are those of the v1 controller: in order, the last one that matches wins, and nothing
 //! matches means denied. So the program looks at the rules from the last to the first.
 
-use crate::config::resources::{DeviceRule, DeviceRuleKind};
+use crate::config::resources::{DeviceRule, DeviceRuleKind, Resources};
 use crate::sys::bpf::Instruction;
 
 /// What v1 begins with, so that nothing matches means denied there too: a new v1 group inherits its parent's permissions.
@@ -22,7 +22,7 @@ pub const DENY_ALL: DeviceRule = DeviceRule {
 ///
 /// COMPAT(runc): making any node (mknod) is allowed, a node is of no use without r or w; /dev/net/tun was taken out
 /// once and put back after complaints.
-pub fn default_rules() -> Vec<DeviceRule> {
+fn default_rules() -> Vec<DeviceRule> {
     let char_device = |major, minor| rule(true, DeviceRuleKind::Char, Some(major), minor, "rwm");
     vec![
         rule(true, DeviceRuleKind::Char, None, None, "m"),
@@ -44,8 +44,18 @@ fn rule(allow: bool, kind: DeviceRuleKind, major: Option<u32>, minor: Option<u32
     DeviceRule { allow, kind, major, minor, read: has('r'), write: has('w'), mknod: has('m') }
 }
 
+/// The configured rules and behind them the promised devices; `None` without rules: nothing is restricted.
+pub fn effective_rules(resources: &Resources) -> Option<Vec<DeviceRule>> {
+    if resources.devices.is_empty() || allows_everything(&resources.devices) {
+        return None;
+    }
+    let mut rules = resources.devices.clone();
+    rules.extend(default_rules());
+    Some(rules)
+}
+
 /// Whether the rules allow everything, so that no program is needed at all.
-pub fn allows_everything(rules: &[DeviceRule]) -> bool {
+fn allows_everything(rules: &[DeviceRule]) -> bool {
     rules.last().is_some_and(|rule| rule.allow && matches_everything(rule))
 }
 

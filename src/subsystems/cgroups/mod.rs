@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! linux.cgroupsPath ─► path ─► groups: one per hierarchy ─┐
-//! linux.resources ──► v1 | v2: a list of writes ──────────┴─► host: make, write, be born in or join, kill, remove
+//! linux.resources ──► limits: v1 | v2: a list of writes ──┴─► host: make, write, be born in or join, kill, remove
 //! ```
 //!
 //! The plan is a value: every file that would be written, with the property that asks for it. The host's side carries it
@@ -12,9 +12,10 @@
 
 pub mod device_filter;
 pub mod host;
+pub mod limits;
 pub mod path;
 pub mod plan;
 mod v1;
 mod v2;
 
-pub use plan::{CgroupPlan, Circumstances, Driver, Group, IfDenied, Placement, Version, Write};
+pub use plan::{CgroupPlan, Driver, Group, IfDenied, Placement, Version, When, Wishes, Write};

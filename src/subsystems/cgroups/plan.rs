@@ -1,13 +1,15 @@
 //! What is to be made and written, computed without touching anything.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{device_filter, path, v1, v2};
-use crate::config::resources::{DeviceRule, Resources};
+use super::{device_filter, limits, path};
+use crate::config::resources::Resources;
 use crate::config::{Config, IdMappings, NamespaceKind};
 use crate::error::{Error, Result};
+use crate::machine::Machine;
 use crate::machine::cgroups::{CgroupLayout, Hierarchy, MOUNT_POINT};
 use crate::sys::bpf::Instruction;
 
@@ -79,7 +81,21 @@ pub struct Write {
     /// One write(2).
     pub value: String,
     /// Who asked for it, for the message.
-    pub property: &'static str,
+    pub property: Cow<'static, str>,
+    /// Whether the file has to be there.
+    pub when: When,
+}
+
+/// Which files a group has is known when it is made, so a choice between them is part of the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// A file that is missing is an error.
+    #[default]
+    Always,
+    /// A file that is missing is passed over.
+    IfThere,
+    /// Only in a group without this other file, in which case it has to be there.
+    Without(&'static str),
 }
 
 /// Everything about the container's cgroups.
@@ -112,28 +128,23 @@ pub enum IfDenied {
     Stay,
 }
 
-/// What the plan depends on besides the configuration.
+/// What the caller says about the groups.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
+pub struct Wishes<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// Who makes the groups.
+    /// Who makes them.
     pub driver: Driver,
-    /// Where the hierarchies are.
-    pub layout: &'a CgroupLayout,
-    /// Whether we may do without groups that we may not make.
-    pub rootless: bool,
-    /// Whether our own user namespace is not the initial one.
-    pub in_user_namespace: bool,
+    /// Whether the container may do without those that we may not make; `None`: if we are without privileges.
+    pub rootless: Option<bool>,
 }
 
 impl CgroupPlan {
     /// Plans the groups and limits of `config`.
-    pub fn new(config: &Config, circumstances: &Circumstances<'_>) -> Result<Self> {
-        let Circumstances { id, driver, layout, rootless, in_user_namespace } = *circumstances;
+    pub fn new(config: &Config, wishes: &Wishes<'_>, machine: &Machine) -> Result<Self> {
+        let Wishes { id, driver, rootless } = *wishes;
         let cgroups_path = config.linux.cgroups_path.as_deref();
         let resources = &config.linux.resources;
-        refuse_what_comes_later(resources)?;
         match driver {
             Driver::Cgroupfs => {}
             Driver::Systemd => {
@@ -142,54 +153,42 @@ impl CgroupPlan {
             }
             Driver::Disabled => return refuse_limits(resources).map(|()| Self::default()),
         }
-        let plan = Self {
-            if_denied: match (rootless && cgroups_path.is_none(), has_limits(resources)) {
-                (true, false) => IfDenied::Stay,
-                (true, true) => IfDenied::FailForLimits,
-                (false, _) => IfDenied::Fail,
-            },
-            devices_are_optional: rootless || in_user_namespace,
-            ..Self::default()
-        };
-        match layout {
-            CgroupLayout::V2(hierarchy) => Ok(Self {
-                groups: vec![Group::new(hierarchy, cgroups_path, id, Version::V2)?],
-                writes: v2::writes(resources)?,
-                device_program: match device_rules(resources) {
-                    Some(rules) => device_filter::program(&rules),
-                    None => Vec::new(),
-                },
-                delegate_to: delegate_to(config),
-                ..plan
-            }),
+        let mut groups = Vec::new();
+        match machine.cgroups()? {
+            CgroupLayout::V2(hierarchy) => groups.push(Group::new(hierarchy, cgroups_path, id, Version::V2)?),
             CgroupLayout::V1 { hierarchies, unified } => {
-                let mut groups = Vec::new();
                 for hierarchy in hierarchies {
                     groups.push(Group::new(hierarchy, cgroups_path, id, Version::V1)?);
                 }
-                let writes = v1::writes(resources, device_rules(resources).as_deref(), &groups)?;
                 if let Some(unified) = unified {
                     groups.push(Group::new(unified, cgroups_path, id, Version::V2)?);
                 }
-                Ok(Self { groups, writes, ..plan })
             }
         }
+        // A new group says nothing yet.
+        let writes = limits::writes(resources, &groups, machine, &|_, _| None)?;
+        let (device_program, delegate_to) = match limits::version(&groups) {
+            Version::V2 => {
+                let rules = device_filter::effective_rules(resources);
+                (rules.map(|rules| device_filter::program(&rules)), delegate_to(config))
+            }
+            Version::V1 => (None, None),
+        };
+        let rootless = rootless.map_or_else(|| machine.is_rootless(), Ok)?;
+        Ok(Self {
+            groups,
+            writes,
+            device_program: device_program.unwrap_or_default(),
+            delegate_to,
+            if_denied: IfDenied::new(config, rootless),
+            devices_are_optional: rootless || machine.in_user_namespace()?,
+        })
     }
 
     /// Whether there are v1 hierarchies, which can only be joined by a write.
     pub fn has_v1(&self) -> bool {
         self.groups.iter().any(|group| group.version == Version::V1)
     }
-}
-
-/// The configured rules and behind them the promised devices; `None` without rules: nothing is restricted.
-fn device_rules(resources: &Resources) -> Option<Vec<DeviceRule>> {
-    if resources.devices.is_empty() || device_filter::allows_everything(&resources.devices) {
-        return None;
-    }
-    let mut rules = resources.devices.clone();
-    rules.extend(device_filter::default_rules());
-    Some(rules)
 }
 
 /// SPEC(config-linux, "Cgroup ownership"): of a new cgroup namespace whose root the container may write to.
@@ -209,6 +208,17 @@ fn delegate_to(config: &Config) -> Option<u32> {
     }
 }
 
+impl IfDenied {
+    /// COMPAT(runc): who lacks rights, and asks for nothing that needs a group, needs none.
+    fn new(config: &Config, rootless: bool) -> Self {
+        match (rootless && config.linux.cgroups_path.is_none(), has_limits(&config.linux.resources)) {
+            (true, false) => Self::Stay,
+            (true, true) => Self::FailForLimits,
+            (false, _) => Self::Fail,
+        }
+    }
+}
+
 /// COMPAT(Podman): rules for devices come along with `--cgroups=disabled`, too; they mean nothing without a group.
 fn refuse_limits(resources: &Resources) -> Result<()> {
     if has_limits(resources) {
@@ -223,43 +233,16 @@ fn has_limits(resources: &Resources) -> bool {
     without_devices != Resources::default()
 }
 
-/// Limits that this version does not set. Saying so is better than a limit that only seems to be there.
-fn refuse_what_comes_later(resources: &Resources) -> Result<()> {
-    let Resources { block_io, hugepages, network, rdma, .. } = resources;
-    let given = [
-        ("linux.resources.blockIO", *block_io != Default::default()),
-        ("linux.resources.hugepageLimits", !hugepages.is_empty()),
-        ("linux.resources.network", *network != Default::default()),
-        ("linux.resources.rdma", !rdma.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((property, _)) => Err(Error::unsupported(*property, "this version of corten does not set these limits")),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// For `linux` and `mounts` of a configuration.
-    fn plan(linux: &Value, mounts: &Value, rootless: bool, v2: bool) -> CgroupPlan {
-        let hierarchy = |controllers: &[&str]| Hierarchy {
-            mount_point: MOUNT_POINT.into(),
-            controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
-            own: "/".to_owned(),
-        };
-        let layout = match v2 {
-            true => CgroupLayout::V2(hierarchy(&[])),
-            false => CgroupLayout::V1 { hierarchies: vec![hierarchy(&["pids"])], unified: Some(hierarchy(&[])) },
-        };
+    /// A configuration with this `linux` and `mounts`.
+    fn config(linux: &Value, mounts: &Value) -> Config {
         let mut document = json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "mounts": mounts, "linux": linux});
         document["process"] = json!({"user": {"uid": 7, "gid": 0}, "cwd": "/", "args": ["true"]});
-        let config = Config::parse(document.to_string().as_bytes()).unwrap();
-        let (driver, id) = (Driver::Cgroupfs, "c1");
-        CgroupPlan::new(&config, &Circumstances { id, driver, layout: &layout, rootless, in_user_namespace: false })
-            .unwrap()
+        Config::parse(document.to_string().as_bytes()).unwrap()
     }
 
     #[test]
@@ -282,8 +265,7 @@ mod tests {
             ("another source", &all, mount("cgroup2", &[]), None),
             ("not mounted", &all, json!([]), None),
         ] {
-            assert_eq!(plan(linux, &mounts, false, true).delegate_to, expected, "{name}");
-            assert_eq!(plan(linux, &mounts, false, false).delegate_to, None, "{name}, on v1");
+            assert_eq!(delegate_to(&config(linux, &mounts)), expected, "{name}");
         }
     }
 
@@ -299,8 +281,7 @@ mod tests {
             (with_limit, true, IfDenied::FailForLimits),
             (with_devices, true, IfDenied::Stay),
         ] {
-            let plan = plan(&linux, &json!([]), rootless, true);
-            assert_eq!((plan.if_denied, plan.devices_are_optional), (expected, rootless), "{linux} {rootless}");
+            assert_eq!(IfDenied::new(&config(&linux, &json!([])), rootless), expected, "{linux} {rootless}");
         }
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use super::delegation;
 use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
+use super::limits;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
@@ -173,10 +174,8 @@ impl Cgroups {
 
     fn write(&self, write: &Write) -> Result<()> {
         let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
-        let written = directory
-            .write(&write.file, &write.value)
-            .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path));
-        if write.property == DEVICES { self.unless_optional(written) } else { written }
+        let written = limits::write(group, directory, write);
+        if write.property.starts_with(DEVICES) { self.unless_optional(written) } else { written }
     }
 
     fn unless_optional(&self, result: Result<()>) -> Result<()> {

@@ -6,6 +6,7 @@ mod directory;
 mod fitness;
 mod freezer;
 mod kill;
+mod limits;
 mod remove;
 mod tree;
 
