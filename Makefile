@@ -1,16 +1,19 @@
-# Two commands do everything on a fresh Debian machine: `make demo` and `make test`. Both install what is missing.
+# Three commands do everything on a fresh Debian machine: `make demo`, `make test` and `make test-guest`. They install what is
+# missing.
 
 PACKAGES := libseccomp-dev busybox-static gcc pkg-config
 TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
-CGROUP2  := integration/cgroup2-view
-# The tests' processes end with them, whatever happens, and their mounts are seen by nobody else.
-APART    := unshare --mount --propagation private --pid --fork --kill-child --mount-proc
+TESTS    := target/integration
+# A peer's reports are not ours.
+REPORTS  := target/reports$(if $(CORTEN),-of-peer)
+GUEST    := target/guest
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 conformance-runtime-tools packages install
+.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 test-guest tests \
+    conformance-runtime-tools packages install
 
 build: packages
 	cargo build --release --bins
@@ -36,13 +39,23 @@ unit: packages
 # As the machine is, and with a pure cgroup v2 hierarchy in a private mount namespace.
 integration: integration-hybrid integration-cgroup2
 
-integration-hybrid: packages
-	cargo test --test integration --no-run
-	$(APART) cargo test --test integration -- --test-threads=4
+integration-hybrid: tests
+	integration/suite $(REPORTS)/hybrid $(TESTS) --skip rootless::
 
-integration-cgroup2: packages
-	cargo test --test integration --no-run
-	$(APART) $(CGROUP2) cargo test --test integration -- --test-threads=4
+integration-cgroup2: tests
+	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS) --skip rootless::
+
+# The test binary, under a name that is known.
+tests: packages
+	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
+
+# The same tests in a guest with systemd and all controllers (integration/vm), and what they showed together: which test was
+# skipped in which run and why. Fails if one was skipped in all of them.
+test-guest: tests
+	rm -rf $(GUEST) && mkdir -p $(GUEST)
+	cp $(DEBUG) $(TESTS) integration/suite integration/vm/passes $(GUEST)
+	integration/vm/vm run $(GUEST) /mnt/passes
+	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST)/reports/guest $(GUEST)/reports/rootless
 
 # `make integration CORTEN=/usr/sbin/runc` runs the same tests against another runtime.
 #

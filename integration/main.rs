@@ -8,7 +8,9 @@
 //!
 //! The suite runs in two views of the machine's cgroups: as they are (v1 hierarchies with cgroup2 beside them), and with
 //! cgroup2 alone, for which the whole binary is started by `integration/cgroup2-view`. [`support::cgroup::view`] tells
-//! which one it is.
+//! which one it is. A third run is in a guest with systemd and all controllers (`integration/vm`), and a fourth there as a
+//! user without privileges: the tests of [`rootless`], and no others. What a test needs it says itself, with `requires!`,
+//! and `integration/coverage` finds the tests that none of the four has.
 
 #![allow(
     clippy::unwrap_used,
@@ -46,6 +48,7 @@ mod process;
 mod propagation;
 mod rlimits;
 mod rootfs;
+mod rootless;
 mod state_and_list;
 mod sysctl;
 mod terminal;

@@ -13,6 +13,7 @@ pub mod run;
 pub mod sandbox;
 pub mod wait;
 
+use std::fs::File;
 use std::io::Write;
 
 pub use bundle::Bundle;
@@ -20,11 +21,17 @@ pub use container::Container;
 pub use peer::Peer;
 pub use sandbox::Sandbox;
 
-/// Says on the real stderr, which libtest does not capture, that a test did not run and why.
+/// Says that a test did not run and why: on the real stderr, which libtest does not capture, and in the file that
+/// `CORTEN_REPORT` names, from which `integration/coverage` learns it.
 pub fn skip(test: &str, why: &str) {
     let test = test.trim_end_matches("::here");
     let test = test.strip_prefix("integration::").unwrap_or(test);
-    let _ = writeln!(std::io::stderr(), "SKIP {test}: {why}");
+    let line = format!("SKIP {test}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(report) = std::env::var_os("CORTEN_REPORT") {
+        // In one write: tests run side by side.
+        File::options().append(true).open(report).unwrap().write_all(line.as_bytes()).unwrap();
+    }
 }
 
 /// Ends the test here, with a printed reason, unless the machine has what it needs.

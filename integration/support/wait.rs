@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::Errno;
 
-/// How long any single thing may take, also on a machine that is busy.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// How long any single thing may take, also on a machine that is busy, and emulated.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 const INTERVAL: Duration = Duration::from_millis(5);
 
