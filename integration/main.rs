@@ -26,9 +26,11 @@ use corten::error::phrases;
 mod support;
 
 mod capabilities;
+mod cgroup_removal;
 mod cgroups;
 mod cli;
 mod concurrency;
+mod delegation;
 mod devices;
 mod engine_configs;
 mod errors;

@@ -46,6 +46,7 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
         id: invocation.id()?.to_owned(),
         bundle: invocation.path("bundle").unwrap_or_else(|| PathBuf::from(".")),
         cgroup_driver: invocation.cgroup_driver()?,
+        rootless: invocation.rootless(),
         console_socket: invocation.path("console-socket"),
         pidfd_socket: invocation.path("pidfd-socket"),
         pid_file: invocation.path("pid-file"),

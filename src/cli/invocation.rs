@@ -20,19 +20,23 @@ pub struct Invocation {
     root: Option<PathBuf>,
     systemd_cgroup: bool,
     cgroup_manager: Option<String>,
+    rootless: Option<bool>,
 }
 
 impl Invocation {
     /// Takes what [`super::args`] read.
     pub fn new(globals: &Words, matches: ArgMatches) -> Result<Self> {
-        match globals.value("rootless").map(OsStr::to_string_lossy).as_deref() {
-            None | Some("auto") => {}
-            Some(word) if parse_bool(word).is_some() => {}
-            Some(word) => return Err(invalid(format_args!("{word:?} is not true, false or auto")).within("--rootless")),
-        }
+        let rootless = match globals.value("rootless").map(OsStr::to_string_lossy).as_deref() {
+            None | Some("auto") => None,
+            Some(word) => Some(
+                parse_bool(word)
+                    .ok_or_else(|| invalid(format_args!("{word:?} is not true, false or auto")).within("--rootless"))?,
+            ),
+        };
         Ok(Self {
             matches,
             root: globals.value("root").map(PathBuf::from),
+            rootless,
             systemd_cgroup: globals.has("systemd-cgroup"),
             cgroup_manager: globals.value("cgroup-manager").map(|name| name.to_string_lossy().into_owned()),
         })
@@ -95,6 +99,11 @@ impl Invocation {
     /// The runtime.
     pub fn runtime(&self) -> Result<Runtime> {
         Ok(Runtime::new(self.root()?))
+    }
+
+    /// Whether the caller says that we have no privileges; `None`: that is for us to find out.
+    pub fn rootless(&self) -> Option<bool> {
+        self.rootless
     }
 
     /// Who makes the cgroups of a new container; what a container has is known of it later, whatever the flags say.

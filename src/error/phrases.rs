@@ -26,3 +26,5 @@ pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will 
 pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
 /// The same.
 pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
+/// runc's tests and users; `create` without privileges, with limits that need a cgroup.
+pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";

@@ -84,7 +84,7 @@ impl Conversation<'_> {
 
     fn write_maps(&self) -> Result<()> {
         match &self.plan.id_mappings {
-            Some(mappings) => namespaces::host::write_id_maps(self.launched.pid(), mappings),
+            Some(mappings) => namespaces::id_maps::write(self.launched.pid(), mappings),
             None => Ok(()),
         }
     }

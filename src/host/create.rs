@@ -14,13 +14,13 @@ use super::handover::{self, Handover, PidfdName, Places};
 use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::plan::{Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
 use crate::state::{ContainerDir, StateRoot};
-use crate::subsystems::cgroups::Driver;
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
+use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::{mounts, namespaces, process};
 use crate::sys;
@@ -35,6 +35,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// Who makes the cgroups.
     pub cgroup_driver: Driver,
+    /// Whether the container may do without cgroups that we may not make; `None`: if we are without privileges.
+    pub rootless: Option<bool>,
     /// Gets the terminal's master, when `process.terminal` is set.
     pub console_socket: Option<PathBuf>,
     /// Gets a pidfd of the first process.
@@ -111,6 +113,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             id: &request.id,
             bundle: &bundle,
             cgroup_driver: request.cgroup_driver,
+            rootless: request.rootless,
             no_pivot: request.no_pivot,
             preserved_fds: request.preserved_fds,
             listen_fds: request.listen_fds,
@@ -170,7 +173,7 @@ impl Acts<'_> {
             plan.inside.start = StartRoute::Fifos { go, report };
         }
         let host_mount = UndoMount(record.host_mount.clone());
-        let cgroups = Cgroups::create(&plan.cgroups)?;
+        let cgroups = make_cgroups(plan, record)?;
         plan.inside.waits_for_cgroup = cgroups.must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
@@ -211,6 +214,22 @@ impl Acts<'_> {
         cgroups.keep();
         host_mount.keep();
         Ok((init, channel, terminal))
+    }
+}
+
+/// COMPAT(runc): without privileges a container stays in the caller's groups, if nothing was asked for that needs others.
+fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
+    match (Cgroups::create(&plan.cgroups), plan.cgroups.if_denied) {
+        (Err(error), IfDenied::Stay) if error.kind() == Kind::Denied => {
+            log::debug!("the container stays in our cgroups: {error}");
+            plan.do_without_cgroups();
+            record.cgroups = Placement::default();
+            Ok(Cgroups::default())
+        }
+        (Err(error), IfDenied::FailForLimits) if error.kind() == Kind::Denied => {
+            Err(error.within(phrases::ROOTLESS_LIMITS).within("linux.resources"))
+        }
+        (result, _) => result,
     }
 }
 

@@ -18,6 +18,9 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
     // ORDER: user before time, so that the time namespace is owned by it.
     if route.create_user {
         namespaces::inside::create(&inside, NamespaceKind::User)?;
+        // The files below our /proc/PID belong to root otherwise, and a user's runtime could not write the maps. Until we
+        // become another, nobody of the container can see us: we are in the caller's pid namespace.
+        nix::sys::prctl::set_dumpable(true).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     }
     if route.create_time {
         namespaces::inside::create(&inside, NamespaceKind::Time)?;
@@ -28,7 +31,6 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
     }
     if route.create_user {
         namespaces::inside::become_root()?;
-        // Changing ids sets this anew, to what fs.suid_dumpable says.
         nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     }
     match sys::clone::copy_as_sibling(route.clone)

@@ -37,6 +37,11 @@ impl Machine {
         *self.lsms.get_or_init(lsm::probe)
     }
 
+    /// Whether we lack privileges over the host: as a user, or as the root of a user namespace.
+    pub fn is_rootless(&self) -> Result<bool> {
+        Ok(!nix::unistd::geteuid().is_root() || self.in_user_namespace()?)
+    }
+
     /// The CPUs that can be used; `None`: the kernel does not say.
     pub fn cpus(&self) -> Option<&Online> {
         self.cpus.get_or_init(online::cpus).as_ref()

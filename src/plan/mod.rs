@@ -37,6 +37,8 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// Who makes the cgroups.
     pub cgroup_driver: cgroups::Driver,
+    /// Whether the container may do without cgroups that we may not make; `None`: if we are without privileges.
+    pub rootless: Option<bool>,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// Descriptors from 3 on that the program gets.
@@ -133,7 +135,8 @@ impl Plan {
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
         let layout = machine.cgroups()?;
-        let cgroups = CgroupPlan::new(config, request.id, request.cgroup_driver, machine)?;
+        let wishes = cgroups::Wishes { id: request.id, driver: request.cgroup_driver, rootless: request.rootless };
+        let cgroups = CgroupPlan::new(config, &wishes, machine)?;
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,
@@ -256,6 +259,14 @@ pub enum Errand {
 pub enum ErrandRef<'a> {
     Init(&'a InsidePlan),
     Exec(&'a ExecPlan),
+}
+
+impl Plan {
+    /// The groups could not be made, and the container stays in the caller's.
+    pub fn do_without_cgroups(&mut self) {
+        self.cgroups = CgroupPlan::default();
+        self.inside.mounts.do_without_cgroups();
+    }
 }
 
 impl ErrandRef<'_> {

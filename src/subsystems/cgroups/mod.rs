@@ -23,5 +23,5 @@ pub mod stats;
 mod v1;
 mod v2;
 
-pub use plan::{CgroupPlan, Driver, Group, Placement, Version, When, Write};
+pub use plan::{CgroupPlan, Driver, Group, IfDenied, Placement, Version, When, Wishes, Write};
 pub use stats::Stats;

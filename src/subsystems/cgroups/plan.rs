@@ -1,16 +1,16 @@
 //! What is to be made and written, computed without touching anything.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{device_filter, limits, path};
-use crate::config::Config;
 use crate::config::resources::Resources;
+use crate::config::{Config, IdMappings, NamespaceKind};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
-use crate::machine::cgroups::{CgroupLayout, Hierarchy};
+use crate::machine::cgroups::{CgroupLayout, Hierarchy, MOUNT_POINT};
 use crate::sys::bpf::Instruction;
 
 /// Which interface a hierarchy has.
@@ -124,11 +124,42 @@ pub struct CgroupPlan {
     pub writes: Vec<Write>,
     /// For cgroup v2, attached while the container builds its root.
     pub device_program: Vec<Instruction>,
+    /// The user, as the host knows him, who gets the v2 group for his own.
+    pub delegate_to: Option<u32>,
+    /// When we may not make the groups.
+    pub if_denied: IfDenied,
+    /// Whether device rules are given up when they are refused: device nodes cannot be made in a user namespace anyway, and
+    /// whoever made ours decided which of the host's are open to us.
+    pub devices_are_optional: bool,
+}
+
+/// What becomes of a container whose groups we may not make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfDenied {
+    /// It is not created.
+    #[default]
+    Fail,
+    /// The same, and we say that a user without rights cannot have limits.
+    FailForLimits,
+    /// It stays in the caller's groups, as nothing else was asked for.
+    Stay,
+}
+
+/// What the caller says about the groups.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Who makes them.
+    pub driver: Driver,
+    /// Whether the container may do without those that we may not make; `None`: if we are without privileges.
+    pub rootless: Option<bool>,
 }
 
 impl CgroupPlan {
     /// Plans the groups and limits of `config`.
-    pub fn new(config: &Config, id: &str, driver: Driver, machine: &Machine) -> Result<Self> {
+    pub fn new(config: &Config, wishes: &Wishes<'_>, machine: &Machine) -> Result<Self> {
+        let Wishes { id, driver, rootless } = *wishes;
         let cgroups_path = config.linux.cgroups_path.as_deref();
         let resources = &config.linux.resources;
         match driver {
@@ -153,11 +184,22 @@ impl CgroupPlan {
         }
         // A new group says nothing yet.
         let writes = limits::writes(resources, &groups, machine, &|_, _| None)?;
-        let device_program = match limits::version(&groups) {
-            Version::V2 => device_filter::effective_rules(resources).map(|rules| device_filter::program(&rules)),
-            Version::V1 => None,
+        let (device_program, delegate_to) = match limits::version(&groups) {
+            Version::V2 => {
+                let rules = device_filter::effective_rules(resources);
+                (rules.map(|rules| device_filter::program(&rules)), delegate_to(config))
+            }
+            Version::V1 => (None, None),
         };
-        Ok(Self { groups, writes, device_program: device_program.unwrap_or_default() })
+        let rootless = rootless.map_or_else(|| machine.is_rootless(), Ok)?;
+        Ok(Self {
+            groups,
+            writes,
+            device_program: device_program.unwrap_or_default(),
+            delegate_to,
+            if_denied: IfDenied::new(config, rootless),
+            devices_are_optional: rootless || machine.in_user_namespace()?,
+        })
     }
 
     /// Whether there are v1 hierarchies, which can only be joined by a write.
@@ -166,11 +208,97 @@ impl CgroupPlan {
     }
 }
 
+/// SPEC(config-linux, "Cgroup ownership"): of a new cgroup namespace whose root the container may write to.
+fn delegate_to(config: &Config) -> Option<u32> {
+    let user = &config.process.as_ref()?.user;
+    let mount = config.mounts.iter().rfind(|mount| mount.destination == Path::new(MOUNT_POINT))?;
+    let read_only = mount.options.iter().any(|option| option == "ro" || option == "rro");
+    let from_cgroup = mount.source.as_deref() == Some(Path::new("cgroup"));
+    if read_only || !from_cgroup || !config.linux.namespaces.creates(NamespaceKind::Cgroup) {
+        return None;
+    }
+    match (&config.linux.id_mappings, config.linux.namespaces.has(NamespaceKind::User)) {
+        (Some(mappings), _) => IdMappings::to_host(&mappings.uids, user.uid),
+        // One that is joined, and nobody says who its users are.
+        (None, true) => None,
+        (None, false) => Some(user.uid),
+    }
+}
+
+impl IfDenied {
+    /// COMPAT(runc): who lacks rights, and asks for nothing that needs a group, needs none.
+    fn new(config: &Config, rootless: bool) -> Self {
+        match (rootless && config.linux.cgroups_path.is_none(), has_limits(&config.linux.resources)) {
+            (true, false) => Self::Stay,
+            (true, true) => Self::FailForLimits,
+            (false, _) => Self::Fail,
+        }
+    }
+}
+
 /// COMPAT(Podman): rules for devices come along with `--cgroups=disabled`, too; they mean nothing without a group.
 fn refuse_limits(resources: &Resources) -> Result<()> {
-    let without_devices = Resources { devices: Vec::new(), ..resources.clone() };
-    if without_devices == Resources::default() {
-        return Ok(());
+    if has_limits(resources) {
+        return Err(Error::invalid("linux.resources", "limits need a cgroup, and --cgroup-manager is disabled"));
     }
-    Err(Error::invalid("linux.resources", "limits need a cgroup, and --cgroup-manager is disabled"))
+    Ok(())
+}
+
+/// Whether a group is needed for more than to keep the processes together.
+fn has_limits(resources: &Resources) -> bool {
+    let without_devices = Resources { devices: Vec::new(), ..resources.clone() };
+    without_devices != Resources::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A configuration with this `linux` and `mounts`.
+    fn config(linux: &Value, mounts: &Value) -> Config {
+        let mut document = json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "mounts": mounts, "linux": linux});
+        document["process"] = json!({"user": {"uid": 7, "gid": 0}, "cwd": "/", "args": ["true"]});
+        Config::parse(document.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn whose_group_it_is() {
+        let mount = |source: &str, options: &[&str]| json!([{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": source, "options": options}]);
+        let with = |kinds: &[&str]| {
+            let namespaces: Vec<_> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            match kinds.contains(&"user") {
+                true => json!({"namespaces": namespaces, "uidMappings": map, "gidMappings": map}),
+                false => json!({"namespaces": namespaces}),
+            }
+        };
+        let all = with(&["mount", "user", "cgroup"]);
+        for (name, linux, mounts, expected) in [
+            ("mapped", &all, mount("cgroup", &["rw"]), Some(100_007)),
+            ("not mapped", &with(&["mount", "cgroup"]), mount("cgroup", &[]), Some(7)),
+            ("the caller's cgroup namespace", &with(&["mount", "user"]), mount("cgroup", &[]), None),
+            ("read-only", &all, mount("cgroup", &["nosuid", "ro"]), None),
+            ("another source", &all, mount("cgroup2", &[]), None),
+            ("not mounted", &all, json!([]), None),
+        ] {
+            assert_eq!(delegate_to(&config(linux, &mounts)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_may_do_without_groups() {
+        let with_path = json!({"cgroupsPath": "/c"});
+        let with_limit = json!({"resources": {"pids": {"limit": 7}}});
+        let with_devices = json!({"resources": {"devices": [{"allow": false, "access": "rwm"}]}});
+        for (linux, rootless, expected) in [
+            (json!({}), true, IfDenied::Stay),
+            (json!({}), false, IfDenied::Fail),
+            (with_path, true, IfDenied::Fail),
+            (with_limit, true, IfDenied::FailForLimits),
+            (with_devices, true, IfDenied::Stay),
+        ] {
+            assert_eq!(IfDenied::new(&config(&linux, &json!([])), rootless), expected, "{linux} {rootless}");
+        }
+    }
 }

@@ -210,6 +210,18 @@ impl MountsPlan {
         })
     }
 
+    /// There are no groups of the container's own to show.
+    pub fn do_without_cgroups(&mut self) {
+        for step in &mut self.steps {
+            if let What::CgroupV1(cgroup) = &mut step.what
+                && !cgroup.own_namespace
+            {
+                cgroup.hierarchies.clear();
+                cgroup.links.clear();
+            }
+        }
+    }
+
     /// Whether `/dev` is the host's or an image's business: then nodes and links in it are not ours to make.
     pub fn dev_is_bound(&self) -> bool {
         self.steps

@@ -1,4 +1,4 @@
-//! The host's side: opening the namespaces to join, and writing the maps of new ones.
+//! The host's side: opening the namespaces to join, and setting up new ones.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -8,9 +8,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
 
 use super::route::{Route, ViaIntermediate};
-use super::{InsideNamespaces, Intermediate, Join, clone_flag};
+use super::{InsideNamespaces, Intermediate, Join, clone_flag, id_maps};
 use crate::config::linux::TimeOffset;
-use crate::config::{IdMapping, IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
+use crate::config::{IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
 use crate::error::{Error, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::sys;
@@ -63,22 +63,6 @@ fn own_namespace(kind: NamespaceKind) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Writes the id maps of a process in a new user namespace.
-pub fn write_id_maps(pid: i32, mappings: &IdMappings) -> Result<()> {
-    let proc = Procfs::mounted()?;
-    for (file, lines, property) in
-        [("gid_map", &mappings.gids, "linux.gidMappings"), ("uid_map", &mappings.uids, "linux.uidMappings")]
-    {
-        proc.write(Path::new(&format!("{pid}/{file}")), &map_text(lines)).within(|| property)?;
-    }
-    Ok(())
-}
-
-fn map_text(mappings: &[IdMapping]) -> String {
-    let line = |mapping: &IdMapping| format!("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
-    mappings.iter().map(line).collect()
-}
-
 /// A user namespace with these mappings and nobody in it, for id-mapped mounts.
 ///
 /// A namespace needs a process to be made. This one does nothing: it waits for its ids to be mapped, is never told that they
@@ -97,7 +81,7 @@ pub fn mapped_user_namespace(mappings: &IdMappings) -> Result<OwnedFd> {
             report: gate.as_fd(),
         })
         .or_call(|| "clone3(NEWUSER)")?;
-        let mapped = write_id_maps(child.pid, mappings).and_then(|()| {
+        let mapped = id_maps::write(child.pid, mappings).and_then(|()| {
             let path = format!("/proc/{}/ns/user", child.pid);
             open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
         });

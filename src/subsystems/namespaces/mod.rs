@@ -1,7 +1,8 @@
-//! Namespaces: which process creates or joins which ([`route`]), opened and mapped by the host ([`host`]), entered by the
-//! container's process ([`inside`]).
+//! Namespaces: which process creates or joins which ([`route`]), opened by the host ([`host`]), mapped by it ([`id_maps`]),
+//! entered by the container's process ([`inside`]).
 
 pub mod host;
+pub mod id_maps;
 pub mod inside;
 pub mod route;
 

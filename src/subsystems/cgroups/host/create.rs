@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::directory::Directory;
+use super::delegation;
+use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
 use super::limits;
 use super::oom::oom_kills;
@@ -18,11 +19,13 @@ use crate::sys;
 use crate::sys::bpf::Instruction;
 
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroups {
     opened: Vec<Opened>,
     /// Outermost first.
     made: Vec<PathBuf>,
+    /// See [`CgroupPlan::devices_are_optional`].
+    devices_are_optional: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,8 @@ struct Opened {
 impl Cgroups {
     /// Makes the groups and writes their limits. Nobody is inside yet.
     pub fn create(plan: &CgroupPlan) -> Result<Self> {
-        let mut cgroups = Self { opened: Vec::new(), made: Vec::new() };
+        let mut cgroups =
+            Self { opened: Vec::new(), made: Vec::new(), devices_are_optional: plan.devices_are_optional };
         for group in &plan.groups {
             let directory = cgroups.make(group)?;
             // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
@@ -50,6 +54,10 @@ impl Cgroups {
         cgroups.enable_controllers(plan)?;
         for write in &plan.writes {
             cgroups.write(write)?;
+        }
+        if let (Some(user), Some(unified)) = (plan.delegate_to, cgroups.unified()) {
+            delegation::give(&unified.directory, user)
+                .within(|| format!("delegate cgroup {:?}", unified.group.directory()))?;
         }
         Ok(cgroups)
     }
@@ -104,7 +112,7 @@ impl Cgroups {
             let loaded = sys::bpf::load_device_program(program).or_call(|| "bpf(PROG_LOAD, CGROUP_DEVICE)")?;
             sys::bpf::attach_device_program(&unified.directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
         };
-        attach().within(|| "linux.resources.devices")
+        self.unless_optional(attach().within(|| DEVICES))
     }
 
     /// The container is complete: its groups stay.
@@ -140,7 +148,7 @@ impl Cgroups {
                 self.made.push(path.clone());
             }
             let parent = current;
-            current = parent.child(name).map_err(gone)?;
+            current = parent.child(name.as_ref()).map_err(gone)?;
             // Also in one that was there: another create may have made it a moment ago and not filled it yet.
             if group.controllers.iter().any(|controller| controller == "cpuset") {
                 inherit_cpuset(&parent, &current)?;
@@ -169,14 +177,25 @@ impl Cgroups {
                     log::debug!("cgroup controller {controller} stays off above {name:?}: {error}");
                 }
             }
-            current = current.child(name)?;
+            current = current.child(name.as_ref())?;
         }
         Ok(())
     }
 
     fn write(&self, write: &Write) -> Result<()> {
         let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
-        limits::write(group, directory, write)
+        let written = limits::write(group, directory, write);
+        if write.property.starts_with(DEVICES) { self.unless_optional(written) } else { written }
+    }
+
+    fn unless_optional(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if self.devices_are_optional && error.kind() == Kind::Denied => {
+                log::debug!("device rules are given up: {error}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -193,12 +212,14 @@ impl Drop for Cgroups {
     }
 }
 
+const DEVICES: &str = "linux.resources.devices";
+
 /// How long what is left of a failed create may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory that was there a moment ago.
 fn gone(error: Error) -> Error {
-    if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) { error.of_kind(Kind::NotFound) } else { error }
+    if is_gone(&error) { error.of_kind(Kind::NotFound) } else { error }
 }
 
 /// A new v1 cpuset has no CPU and no memory node, and nobody can be moved into it.

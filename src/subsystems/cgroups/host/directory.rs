@@ -1,18 +1,20 @@
 //! One cgroup's directory, held open: no path is resolved twice.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, open};
+use nix::fcntl::{OFlag, ResolveFlag, open, openat};
 use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek};
 
 use crate::error::{Error, OrCall, Result};
-use crate::fs::c_string;
+use crate::fs::{c_path, c_string, procfs};
 use crate::subsystems::cgroups::plan::Group;
 use crate::sys;
 
@@ -21,6 +23,10 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 
 /// Where v2 tells what happens to a group; poll(2) says POLLPRI when it changes.
 const EVENTS: &str = "cgroup.events";
+
+/// Names are taken as they are, and lead nowhere else.
+const BENEATH: ResolveFlag =
+    ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_SYMLINKS).union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
 /// A cgroup's directory.
 #[derive(Debug)]
@@ -58,16 +64,35 @@ impl Directory {
         }
     }
 
-    /// A group below it.
-    pub fn child(&self, name: &str) -> Result<Self> {
-        self.open_file(name, DIRECTORY).map(Self)
+    /// The same, held once more.
+    pub fn itself(&self) -> Result<Self> {
+        self.0.try_clone().map(Self).or_call(|| "dup")
+    }
+
+    /// A group in it.
+    pub fn child(&self, name: &OsStr) -> Result<Self> {
+        let name = c_path(Path::new(name))?;
+        sys::fd::openat2(&self.0, &name, DIRECTORY, Mode::empty(), BENEATH)
+            .map(Self)
+            .or_call(|| format!("openat2({name:?})"))
+    }
+
+    /// The same; `None`: it is not there, or not any more.
+    pub fn find_child(&self, name: &OsStr) -> Result<Option<Self>> {
+        match self.child(name) {
+            Err(error) if is_gone(&error) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The group that it is in, also when it was removed itself.
+    pub fn parent(&self) -> Result<Self> {
+        openat(&self.0, "..", DIRECTORY, Mode::empty()).map(Self).or_call(|| "openat(\"..\")")
     }
 
     /// One of its files.
     pub fn open_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd> {
-        let resolve =
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        sys::fd::openat2(&self.0, &c_string(name)?, flags, Mode::empty(), resolve)
+        sys::fd::openat2(&self.0, &c_string(name)?, flags, Mode::empty(), BENEATH)
             .or_call(|| format!("openat2({name:?})"))
     }
 
@@ -115,52 +140,67 @@ impl Directory {
         }
     }
 
-    /// The processes in it, without those below and those that our pid namespace does not show.
+    /// The processes in it, without those below; none when it was removed.
     pub fn processes(&self) -> Result<Vec<i32>> {
         match self.read("cgroup.procs") {
-            Ok(content) => Ok(content.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()),
-            // A threaded group: its processes stand in the first group above that is none.
-            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => Ok(Vec::new()),
+            Ok(content) => Ok(numbers(&content)),
+            Err(error) if is_gone(&error) => Ok(Vec::new()),
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => self.processes_of_threads(),
             Err(error) => Err(error),
         }
     }
 
-    /// Calls `visit` with every group below it and then with itself. One that goes away meanwhile is left out.
-    pub fn visit(&self, visit: &mut dyn FnMut(&Self) -> Result<()>) -> Result<()> {
-        let is_gone = |error: &Error| matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV));
-        let mut go = || -> Result<()> {
-            for name in self.children()? {
-                match self.child(&name) {
-                    Ok(child) => child.visit(visit)?,
-                    Err(error) if is_gone(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            visit(self)
+    /// A threaded group of v2 has threads, and does not say whose.
+    fn processes_of_threads(&self) -> Result<Vec<i32>> {
+        let process_of = |thread: i32| {
+            let status = procfs::read_own(&format!("/proc/{thread}/status")).ok()?;
+            status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
         };
-        go().or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
+        let threads = match self.read("cgroup.threads") {
+            Err(error) if is_gone(&error) => String::new(),
+            other => other?,
+        };
+        let mut processes: Vec<i32> = numbers(&threads).into_iter().filter_map(process_of).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
     }
 
-    /// The names of the groups below it.
-    pub fn children(&self) -> Result<Vec<String>> {
+    /// The names of the groups in it; none when it was removed.
+    pub fn children(&self) -> Result<Vec<OsString>> {
         self.entries(Type::Directory)
     }
 
     /// The names of its files.
     pub fn files(&self) -> Result<Vec<String>> {
-        self.entries(Type::File)
+        Ok(self.entries(Type::File)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
-    fn entries(&self, kind: Type) -> Result<Vec<String>> {
-        let mut entries = Dir::openat(&self.0, ".", DIRECTORY, Mode::empty()).or_call(|| "opendir")?;
-        let mut names = Vec::new();
-        for entry in entries.iter() {
-            let entry = entry.or_call(|| "readdir")?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type() == Some(kind) && name != "." && name != ".." {
-                names.push(name);
+    fn entries(&self, kind: Type) -> Result<Vec<OsString>> {
+        let listing = || -> nix::Result<Vec<OsString>> {
+            let mut names = Vec::new();
+            for entry in Dir::openat(&self.0, ".", DIRECTORY, Mode::empty())?.iter() {
+                let entry = entry?;
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                if entry.file_type() == Some(kind) && name != "." && name != ".." {
+                    names.push(name.to_owned());
+                }
             }
+            Ok(names)
+        };
+        match listing() {
+            Err(Errno::ENOENT) => Ok(Vec::new()),
+            other => other.or_call(|| "readdir"),
         }
-        Ok(names)
     }
+}
+
+/// Ids; 0 stands for one that our pid namespace does not show.
+fn numbers(lines: &str) -> Vec<i32> {
+    lines.lines().filter_map(|line| line.parse().ok()).filter(|number| *number > 0).collect()
+}
+
+/// What the kernel says of a group that was there a moment ago: of its name, and of its files when they are open.
+pub fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

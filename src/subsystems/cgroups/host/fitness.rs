@@ -4,6 +4,7 @@ use nix::errno::Errno;
 
 use super::directory::Directory;
 use super::freezer::is_frozen_group;
+use super::tree;
 use crate::error::{Error, Result};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Placement};
 
@@ -27,10 +28,11 @@ pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
 
 /// Also of those below: whatever is there is killed with the container.
 fn count_processes(directory: &Directory) -> Result<usize> {
-    let mut count = directory.read("cgroup.procs").unwrap_or_default().lines().count();
-    for child in directory.children()? {
-        count += count_processes(&directory.child(&child)?)?;
-    }
+    let mut count = 0;
+    tree::outermost_first(directory, |group| {
+        count += group.processes()?.len();
+        Ok(())
+    })?;
     Ok(count)
 }
 

@@ -1,6 +1,7 @@
 //! The runtime's side: making, joining, looking at, watching, freezing, killing and removing cgroups.
 
 mod create;
+mod delegation;
 mod directory;
 mod entrance;
 mod fitness;
@@ -11,6 +12,7 @@ mod oom;
 mod processes;
 mod remove;
 mod stats;
+mod tree;
 mod update;
 mod watch;
 

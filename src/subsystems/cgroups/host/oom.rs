@@ -2,7 +2,8 @@
 
 use nix::fcntl::OFlag;
 
-use super::directory::Directory;
+use super::directory::{Directory, is_gone};
+use super::tree;
 use crate::error::{Error, Kind, Result, Within};
 use crate::subsystems::cgroups::plan::{Placement, Version};
 
@@ -43,9 +44,10 @@ impl OomCounter {
             // KERNEL(cgroup v1): every group counts for itself, also when it was the limit of one above.
             Version::V1 => {
                 let mut sum = 0;
-                self.directory.visit(&mut |it| {
-                    sum += count(&it.read(self.file())?, self.key)?;
-                    Ok(())
+                tree::outermost_first(&self.directory, |it| match it.read(self.file()) {
+                    Ok(text) => count(&text, self.key).map(|kills| sum += kills),
+                    Err(error) if is_gone(&error) => Ok(()),
+                    Err(error) => Err(error),
                 })?;
                 Ok(sum)
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::directory::Directory;
+use super::tree;
 use crate::error::Result;
 use crate::subsystems::cgroups::plan::Placement;
 
@@ -11,7 +12,7 @@ pub fn processes(placement: &Placement) -> Result<BTreeSet<i32>> {
     let mut processes = BTreeSet::new();
     for group in &placement.groups {
         if let Some(directory) = Directory::open(group)? {
-            directory.visit(&mut |it| {
+            tree::outermost_first(&directory, |it| {
                 processes.extend(it.processes()?);
                 Ok(())
             })?;

@@ -8,6 +8,7 @@ use nix::poll::PollFlags;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::directory::Directory;
+use super::tree;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{Placement, Version};
 use crate::sys;
@@ -39,29 +40,35 @@ fn remove_tree(path: &Path, version: Version, deadline: Instant) -> Result<()> {
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
             Err(errno) => return Err(Error::call(format!("rmdir({path:?})"), errno)),
         }
-        let Some(directory) = Directory::find(path)? else { return Ok(()) };
-        for child in directory.children()? {
-            remove_tree(&path.join(child), version, deadline)?;
-        }
-        if !wait_until_empty(&directory, version, deadline)? {
+        let Some(top) = Directory::find(path)? else { return Ok(()) };
+        if !wait_until_empty(&top, version, deadline)? {
             return Err(Error::new(Kind::Busy, "processes are still inside"));
         }
+        tree::innermost_first(&top, |parent, name| {
+            match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+                // Busy: somebody made another one in it meanwhile. The top cannot be removed then either.
+                Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => Ok(()),
+                Err(errno) => Err(Error::call(format!("rmdir({name:?})"), errno)),
+            }
+        })?;
     }
 }
 
-/// `false`: `deadline` came first.
+/// Waits until nobody is in it nor in a group below. `false`: `deadline` came first.
 fn wait_until_empty(directory: &Directory, version: Version, deadline: Instant) -> Result<bool> {
     match version {
         // ORDER: the time is looked at afterwards, so that groups that fill again and again are given up, too.
         Version::V2 => Ok(directory.wait_for_event("populated 0", deadline)? && Instant::now() < deadline),
         Version::V1 => {
-            for pid in directory.processes()? {
-                if let Ok(pidfd) = sys::pidfd::open(pid)
-                    && !sys::wait::until_ready(&pidfd, PollFlags::POLLIN, deadline).or_call(|| "poll(pidfd)")?
-                {
-                    return Ok(false);
+            tree::outermost_first(directory, |group| {
+                for pid in group.processes()? {
+                    if let Ok(pidfd) = sys::pidfd::open(pid) {
+                        // Late or not is asked in the end.
+                        sys::wait::until_ready(&pidfd, PollFlags::POLLIN, deadline).or_call(|| "poll(pidfd)")?;
+                    }
                 }
-            }
+                Ok(())
+            })?;
             Ok(Instant::now() < deadline)
         }
     }
