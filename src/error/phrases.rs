@@ -22,3 +22,5 @@ pub const TERMINAL_NEEDS_SOCKET: &str = "cannot allocate tty if runc will detach
 pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will not detach or allocate tty";
 /// runc's tests and users; `create` without privileges, with limits that need a cgroup.
 pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+/// The same; a warning.
+pub const DISCOURAGED: &str = "Such configuration is strongly discouraged";
