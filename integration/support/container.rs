@@ -155,6 +155,12 @@ impl Container {
         read(PathBuf::from(format!("/proc/{}/{name}", self.pid)))
     }
 
+    /// The children of its first process.
+    pub fn children(&self) -> Vec<i32> {
+        let children = self.proc(&format!("task/{}/children", self.pid));
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
     /// The namespace of this name.
     pub fn namespace(&self, name: &str) -> String {
         super::holder::link(&PathBuf::from(format!("/proc/{}/ns/{name}", self.pid)))

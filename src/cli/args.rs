@@ -14,27 +14,41 @@ use super::{COMMANDS, Command};
 /// A flag of the program or of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    long: &'static str,
+    pub(super) long: &'static str,
     short: Option<char>,
     /// What its value is called in the help text; `None`: it is a switch.
     value: Option<&'static str>,
+    /// All values count, not only the last one.
+    repeated: bool,
     help: &'static str,
+    hidden: bool,
 }
 
 impl Flag {
     /// A flag without a value.
     pub const fn switch(long: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: None, help }
+        Self { long, short: None, value: None, repeated: false, help, hidden: false }
     }
 
     /// A flag with a value.
     pub const fn value(long: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { long, short: None, value: Some(value), help }
+        Self { long, short: None, value: Some(value), repeated: false, help, hidden: false }
+    }
+
+    /// A flag whose values add up.
+    pub const fn values(long: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { long, short: None, value: Some(value), repeated: true, help, hidden: false }
     }
 
     /// The same with a short form.
     pub const fn or(mut self, short: char) -> Self {
         self.short = Some(short);
+        self
+    }
+
+    /// The same without a line in the help text.
+    pub const fn hidden(mut self) -> Self {
+        self.hidden = true;
         self
     }
 }
@@ -296,12 +310,15 @@ fn complete(command: clap::Command) -> clap::Command {
 }
 
 fn arg(flag: &Flag) -> Arg {
-    let arg = Arg::new(flag.long).long(flag.long).help(flag.help);
+    let arg = Arg::new(flag.long).long(flag.long).help(flag.help).hide(flag.hidden);
     let arg = match flag.short {
         Some(short) => arg.short(short),
         None => arg,
     };
     match flag.value {
+        Some(name) if flag.repeated => {
+            arg.action(ArgAction::Append).value_name(name).value_parser(value_parser!(OsString))
+        }
         Some(name) => arg.action(ArgAction::Set).value_name(name).value_parser(value_parser!(OsString)),
         None => arg.action(ArgAction::SetTrue),
     }
@@ -389,6 +406,14 @@ mod tests {
             ("delete -f ID", "delete force <ID>"),
             ("delete ID -f", "delete force <ID>"),
             ("state ID", "state <ID>"),
+            ("pause ID", "pause <ID>"),
+            ("--root R resume ID", "resume <ID>"),
+            // containerd's shim; CRI-O; Podman; runc's tests
+            ("--root R update --resources=- ID", "update resources=- <ID>"),
+            ("update --resources - ID", "update resources=- <ID>"),
+            ("update -r /tmp/podman1 ID", "update resources=/tmp/podman1 <ID>"),
+            ("update ID --memory-swap -1 --cpu-quota=-1", "update cpu-quota=-1 memory-swap=-1 <ID>"),
+            ("update --kernel-memory 50M ID", "update kernel-memory=50M <ID>"),
             ("list --format=json", "list format=json"),
             ("list -f json -q", "list format=json quiet"),
             ("features", "features"),
@@ -420,7 +445,7 @@ mod tests {
         for (line, expected) in [
             ("foo", Misuse::UnknownCommand("foo".to_owned())),
             ("help foo", Misuse::UnknownCommand("foo".to_owned())),
-            ("exec ID true", Misuse::UnknownCommand("exec".to_owned())),
+            ("bogus ID", Misuse::UnknownCommand("bogus".to_owned())),
             ("create --pid-file", usage("flag needs an argument: --pid-file")),
             ("create -b", usage("flag needs an argument: --bundle")),
             ("--root", usage("flag needs an argument: --root")),

@@ -16,6 +16,7 @@ pub(super) const COMMAND: Command = Command {
     counts: (1, 1),
     flags: &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 
@@ -38,9 +39,8 @@ fn run(invocation: &Invocation) -> Result<u8> {
 /// What `create` and `run` ask for.
 pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateRequest> {
     let listen_fds = listen_fds(|name| std::env::var(name).ok(), std::process::id());
-    let preserve_fds = parse_preserve_fds(invocation.value("preserve-fds")).within(|| "--preserve-fds")?;
     // COMPAT(runc): the listening sockets come first, what is preserved beside them follows.
-    let preserved_fds = listen_fds.unwrap_or(0) + preserve_fds;
+    let preserved_fds = listen_fds.unwrap_or(0) + preserve_fds(invocation)?;
     check_log_is_not_preserved(preserved_fds)?;
     Ok(CreateRequest {
         id: invocation.id()?.to_owned(),
@@ -61,6 +61,11 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
 /// More than a process can have open by default (fs.nr_open).
 const MOST_FDS: u32 = 1 << 20;
 
+/// `--preserve-fds`.
+pub(super) fn preserve_fds(invocation: &Invocation) -> Result<u32> {
+    parse_preserve_fds(invocation.value("preserve-fds")).within(|| "--preserve-fds")
+}
+
 fn parse_preserve_fds(value: Option<&OsStr>) -> Result<u32> {
     let Some(value) = value else { return Ok(0) };
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number <= MOST_FDS);
@@ -77,7 +82,7 @@ fn listen_fds(variable: impl Fn(&str) -> Option<String>, own_pid: u32) -> Option
 }
 
 /// A descriptor of ours in the caller's range is one that the caller did not open: it must not reach the container.
-fn check_log_is_not_preserved(preserved: u32) -> Result<()> {
+pub(super) fn check_log_is_not_preserved(preserved: u32) -> Result<()> {
     match log::descriptor().map(i32::unsigned_abs) {
         Some(number) if number < 3 + preserved => {
             Err(invalid(format_args!("--preserve-fds: file descriptor {number}: nobody opened it")))

@@ -12,6 +12,7 @@ pub(super) const COMMAND: Command = Command {
     counts: (1, 1),
     flags: &[Flag::switch("force", "Kill it first if it runs; one that does not exist is no error").or('f')],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

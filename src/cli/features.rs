@@ -24,6 +24,7 @@ pub(super) const COMMAND: Command = Command {
     counts: (0, 0),
     flags: &[],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

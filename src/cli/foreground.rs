@@ -1,4 +1,4 @@
-//! A `run` that stays until its program ends: hands signals on, relays the terminal, adopts orphans, and ends as it did.
+//! A `run` or `exec` that stays until its program ends: hands signals on, relays the terminal, adopts orphans, and ends as it did.
 //!
 //! ```text
 //!   signalfd ──► to the program, but SIGCHLD (reap), SIGWINCH (the terminal's new size) and SIGURG (Go's own business)
@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use corten::error::{Kind, OrCall, Result};
-use corten::host::Running;
+use corten::host::{ExecRequest, Executed, Running};
 use corten::subsystems::namespaces::host::pid_of;
 use corten::sys::pidfd::{self, Ended};
 use corten::{CreateRequest, Runtime};
@@ -37,10 +37,7 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
     if stay.subreaper {
         prctl::set_child_subreaper(true).or_call(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     }
-    // ORDER: before there is a program that one could be meant for. What comes meanwhile waits.
-    let all = SigSet::all();
-    all.thread_block().or_call(|| "sigprocmask(SIG_BLOCK)")?;
-    let signals = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).or_call(|| "signalfd")?;
+    let signals = take_all_signals()?;
     let Running { container, init, terminal } = runtime.run(request)?;
     let ended = attend(init, terminal, signals);
     match ended {
@@ -56,14 +53,30 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
     Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
 }
 
-fn attend(init: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Result<Ended> {
-    let mut program = Program { pid: pid_of(&init)?, init, ended: None };
+/// Executes a further program in a container, and stays. The answer is its exit status.
+pub fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result<u8> {
+    let signals = take_all_signals()?;
+    let Executed { process, terminal } = runtime.exec(id, request)?;
+    Ok(u8::try_from(attend(process, terminal, signals)?.status()).unwrap_or(u8::MAX))
+}
+
+/// ORDER: before there is a program that one could be meant for. What comes meanwhile waits.
+fn take_all_signals() -> Result<SignalFd> {
+    let all = SigSet::all();
+    all.thread_block().or_call(|| "sigprocmask(SIG_BLOCK)")?;
+    SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).or_call(|| "signalfd")
+}
+
+fn attend(process: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Result<Ended> {
+    let mut program = Program { pid: pid_of(&process)?, process, ended: None };
     let mut relay = terminal.map(Relay::new).transpose()?;
     loop {
         let (directions, relayed): (Vec<_>, Vec<_>) =
             relay.as_ref().map(Relay::interests).unwrap_or_default().into_iter().unzip();
-        let mut polled =
-            vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(program.init.as_fd(), PollFlags::POLLIN)];
+        let mut polled = vec![
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(program.process.as_fd(), PollFlags::POLLIN),
+        ];
         polled.extend(relayed);
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -102,17 +115,17 @@ fn take_signals(signals: &SignalFd, program: &mut Program, relay: Option<&Relay>
     Ok(())
 }
 
-/// The first process, our child.
+/// The program, our child.
 #[derive(Debug)]
 struct Program {
-    init: OwnedFd,
+    process: OwnedFd,
     pid: i32,
     ended: Option<Ended>,
 }
 
 impl Program {
     fn send(&self, signal: i32) {
-        if let Err(errno) = pidfd::send_signal(&self.init, signal) {
+        if let Err(errno) = pidfd::send_signal(&self.process, signal) {
             // It may be gone; that is noticed in its own way.
             log::debug!("signal {signal} is not handed on: {errno}");
         }
@@ -121,7 +134,7 @@ impl Program {
     /// Its pidfd is ready: it has ended, unless a debugger reaps it first.
     fn look(&mut self) -> Result<()> {
         if self.ended.is_none() {
-            self.ended = Some(pidfd::reap(&self.init).or_call(|| format!("waitid({})", self.pid))?);
+            self.ended = Some(pidfd::reap(&self.process).or_call(|| format!("waitid({})", self.pid))?);
         }
         Ok(())
     }

@@ -52,14 +52,24 @@ impl Invocation {
         self.matches.get_one::<OsString>(flag).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
+    /// All values of a flag that may be repeated.
+    pub fn values(&self, flag: &str) -> impl Iterator<Item = &OsStr> {
+        self.matches.get_many::<OsString>(flag).into_iter().flatten().map(OsString::as_os_str)
+    }
+
     /// A flag's value that is a path.
     pub fn path(&self, flag: &str) -> Option<PathBuf> {
         self.value(flag).map(PathBuf::from)
     }
 
+    /// All arguments.
+    pub fn arguments(&self) -> impl Iterator<Item = &OsStr> {
+        self.matches.get_many::<OsString>(ARGUMENTS).into_iter().flatten().map(OsString::as_os_str)
+    }
+
     /// An argument, by its place. Empty when there is none.
     pub fn argument(&self, index: usize) -> Option<&OsStr> {
-        self.matches.get_many::<OsString>(ARGUMENTS)?.nth(index).map(OsString::as_os_str)
+        self.arguments().nth(index)
     }
 
     /// The first argument: a container's id.

@@ -14,6 +14,7 @@ pub(super) const COMMAND: Command = Command {
     counts: (1, 2),
     flags: &[Flag::switch("all", "Send it to all processes; a container that has stopped is no error").or('a')],
     flags_end: FlagsEnd::AtFirstArgument,
+    failure: 1,
     run,
 };
 

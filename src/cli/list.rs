@@ -18,6 +18,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::switch("quiet", "Print the ids only").or('q'),
     ],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

@@ -1,12 +1,13 @@
 //! The command line: the only code that reads arguments and the environment, prints, and installs a logger.
 //!
 //! One file per command: its row of the table ([`COMMANDS`]) and what it does. [`args`] reads the line, [`log`] is the
-//! logger, [`output`] prints, [`foreground`] stays with the program of a `run` until it ends,
+//! logger, [`output`] prints, [`size`] reads sizes, [`foreground`] stays with the program of a `run` until it ends,
 //! with [`relay`] for its terminal.
 
 mod args;
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod foreground;
 mod invocation;
@@ -14,11 +15,15 @@ mod kill;
 mod list;
 mod log;
 mod output;
+mod pause;
 mod relay;
+mod resume;
 mod run;
+mod size;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::ffi::{OsStr, OsString};
@@ -40,18 +45,24 @@ pub struct Command {
     counts: (usize, usize),
     flags: &'static [Flag],
     flags_end: FlagsEnd,
+    /// The exit status of an error of ours. COMPAT(runc): exec's differs from what programs use.
+    failure: u8,
     /// The answer is the exit status.
     run: fn(&Invocation) -> Result<u8>,
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 9] = [
+static COMMANDS: [Command; 13] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
+    exec::COMMAND,
     state::COMMAND,
     kill::COMMAND,
     delete::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
+    update::COMMAND,
     list::COMMAND,
     spec::COMMAND,
     features::COMMAND,
@@ -77,7 +88,10 @@ fn obey(program: &str, globals: &Words) -> std::result::Result<u8, Failure> {
     match args::parse(program, globals)? {
         Request::Help(text) => output::print(&text)?,
         Request::Version => output::print(&version::text(program))?,
-        Request::Command(command, matches) => return Ok((command.run)(&Invocation::new(globals, matches)?)?),
+        Request::Command(command, matches) => {
+            let done = Invocation::new(globals, matches).and_then(|invocation| (command.run)(&invocation));
+            return done.map_err(|error| Failure { status: command.failure, ..error.into() });
+        }
     }
     Ok(0)
 }

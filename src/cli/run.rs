@@ -24,6 +24,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::switch("no-subreaper", "Do not adopt the container's orphans"),
     ],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

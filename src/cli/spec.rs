@@ -23,6 +23,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::switch("rootless", "For somebody without privileges: root inside is you"),
     ],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

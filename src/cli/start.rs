@@ -12,6 +12,7 @@ pub(super) const COMMAND: Command = Command {
     counts: (1, 1),
     flags: &[],
     flags_end: FlagsEnd::Never,
+    failure: 1,
     run,
 };
 

@@ -12,7 +12,7 @@ use super::property::{Property, absolute, check_number_list, unless_empty};
 use crate::error::{Error, Result};
 
 /// The checked chapter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// `Some` when `terminal` is true; its size is ignored otherwise.
     pub terminal: Option<Terminal>,

@@ -8,6 +8,8 @@ pub const DOES_NOT_EXIST: &str = "container does not exist";
 pub const ID_TAKEN: &str = "container with given ID already exists";
 /// containerd's shim and CRI-O: killing a stopped container is then no failure.
 pub const NOT_RUNNING: &str = "container not running";
+/// runc's tests, and users of its `resume`.
+pub const NOT_PAUSED: &str = "container not paused";
 /// Docker and Podman turn it into exit status 127.
 pub const NOT_IN_PATH: &str = "executable file not found in $PATH";
 /// runc's tests and every front end that prints it as it is.
@@ -24,3 +26,7 @@ pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will 
 pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
 /// The same; a warning.
 pub const DISCOURAGED: &str = "Such configuration is strongly discouraged";
+/// runc's tests and users.
+pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
+/// The same.
+pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";

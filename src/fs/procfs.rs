@@ -85,27 +85,64 @@ impl AsFd for Procfs {
 /// When process `pid` started, in clock ticks since boot: with the pid it names a process for ever, the pid alone does
 /// not. `None`: there is no such process, or it is dead and only waits to be reaped.
 pub fn start_time(pid: i32) -> Result<Option<u64>> {
+    let stat = read_stat(pid)?;
+    Ok(stat.filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x')).map(|stat| stat.start))
+}
+
+/// A thread that no signal reaches.
+#[derive(Debug)]
+pub struct Uninterruptible {
+    /// Of the program, at most 15 bytes.
+    pub name: String,
+    /// The kernel's function; `0` when the kernel does not tell.
+    pub place: String,
+}
+
+/// Whether a thread waits where no signal reaches it. `None`: it does not, or it is gone.
+pub fn uninterruptible(thread: i32) -> Result<Option<Uninterruptible>> {
+    let Some(Stat { name, state: 'D', .. }) = read_stat(thread)? else { return Ok(None) };
+    let place = read_unless_gone(&format!("/proc/{thread}/wchan"))?;
+    Ok(place.map(|place| Uninterruptible { name, place: String::from_utf8_lossy(&place).into_owned() }))
+}
+
+/// proc_pid_stat(5), as far as we use it.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    name: String,
+    state: char,
+    start: u64,
+}
+
+fn read_stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
-    let stat = match open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+    let Some(content) = read_unless_gone(&path)? else { return Ok(None) };
+    let stat = parse_stat(&content);
+    stat.map(Some).ok_or_else(|| Error::new(Kind::Failed, format!("{path} is not as proc_pid_stat(5) says")))
+}
+
+/// `None`: there is no such process.
+fn read_unless_gone(path: &str) -> Result<Option<Vec<u8>>> {
+    match open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(file) => match sys::fd::read_all(&file) {
-            Ok(stat) => stat,
-            Err(Errno::ESRCH) => return Ok(None),
-            Err(errno) => return Err(Error::call(format!("read({path:?})"), errno)),
+            Ok(content) => Ok(Some(content)),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(Error::call(format!("read({path:?})"), errno)),
         },
-        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
-        Err(errno) => return Err(Error::call(format!("open({path:?})"), errno)),
-    };
-    parse_stat(&stat).ok_or_else(|| Error::new(Kind::Failed, format!("{path} is not as proc_pid_stat(5) says")))
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(Error::call(format!("open({path:?})"), errno)),
+    }
 }
 
 /// Field 3 is the state and field 22 the start time; field 2, the name, may hold anything, also brackets and spaces.
-fn parse_stat(stat: &[u8]) -> Option<Option<u64>> {
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let before_name = stat.iter().position(|byte| *byte == b'(')?;
     let behind_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let name = String::from_utf8_lossy(stat.get(before_name + 1..behind_name)?).into_owned();
     let text = std::str::from_utf8(stat.get(behind_name + 1..)?).ok()?;
     let mut fields = text.split_ascii_whitespace();
-    let state = fields.next()?;
+    let state = fields.next()?.chars().next()?;
     let start = fields.nth(18)?.parse().ok()?;
-    Some((!matches!(state, "Z" | "X" | "x")).then_some(start))
+    Some(Stat { name, state, start })
 }
 
 /// Opens a file of the runtime's own procfs by its usual path, for reading facts about ourselves.
@@ -123,9 +160,8 @@ mod tests {
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let rest = "1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 8 9";
-        for (name, state, expected) in
-            [("sh", "S", Some(Some(777))), ("a) Z (b", "R", Some(Some(777))), ("sh", "Z", Some(None))]
-        {
+        for (name, state) in [("sh", 'S'), ("a) Z (b", 'R'), ("sh", 'Z'), ("", 'D')] {
+            let expected = Some(Stat { name: name.to_owned(), state, start: 777 });
             assert_eq!(parse_stat(format!("12 ({name}) {state} {rest}").as_bytes()), expected, "{name} {state}");
         }
         assert_eq!(parse_stat(b"12 (sh"), None);

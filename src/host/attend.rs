@@ -1,19 +1,15 @@
 //! The host's half of the conversation that the front page of `channel` draws.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
-};
-
 use super::container::within;
+use super::handover::send_descriptor;
 use super::spawn::Launched;
 use crate::channel::{FromInside, HostEnd};
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, Kind, Result, Within};
 use crate::fs::procfs;
-use crate::plan::Plan;
+use crate::plan::{ErrandRef, Plan, Snapshot};
 use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
@@ -30,6 +26,8 @@ pub struct Conversation<'a> {
     pub cgroups: &'a Cgroups,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
+    /// For later processes.
+    pub snapshot: &'a Snapshot,
     pub launched: &'a mut Launched,
     pub channel: &'a HostEnd,
     /// Where the terminal goes; `None`: to us.
@@ -43,7 +41,8 @@ impl Conversation<'_> {
             self.write_maps()?;
             self.channel.go()?;
         }
-        self.channel.send_plan(&self.plan.inside.to_bytes()?)?;
+        self.channel.send_plan(&ErrandRef::Init(&self.plan.inside).to_bytes()?)?;
+        self.directory.write_snapshot(self.snapshot)?;
         if self.plan.route.intermediate.is_none() {
             self.adopt_first_process()?;
         }
@@ -117,23 +116,4 @@ impl Conversation<'_> {
         }
         Ok(())
     }
-}
-
-/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
-pub fn connect_to(path: &Path) -> Result<OwnedFd> {
-    let socket =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
-    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
-    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
-    Ok(socket)
-}
-
-/// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
-pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
-    let fds = [descriptor.as_raw_fd()];
-    let payload = [std::io::IoSlice::new(name.as_bytes())];
-    let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .or_call(|| format!("sendmsg({name:?})"))
-        .map(drop)
 }

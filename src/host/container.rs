@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::Runtime;
-use crate::error::{Error, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::state::dir::does_not_exist;
 use crate::state::lock::{self, Lock};
 use crate::state::record::Init;
@@ -67,6 +67,11 @@ impl Container {
         self.record.init.map_or(Ok(None), hold)
     }
 
+    /// It is doing something that does not allow what was asked for.
+    pub(super) fn wrong_status(&self, why: String) -> Error {
+        Error::new(Kind::WrongStatus, why).within(self.named())
+    }
+
     /// `container "c1"`, for messages.
     pub(super) fn named(&self) -> String {
         format!("container {:?}", self.record.id)
@@ -104,5 +109,5 @@ pub(super) fn kill_and_wait(pidfd: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     let why = format!("still there {} s after SIGKILL", DEATH.as_secs());
-    Err(Error::new(crate::error::Kind::TimedOut, why)).within(|| "the container's first process")
+    Err(Error::new(Kind::TimedOut, why)).within(|| "the container's first process")
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::attend::{self, Conversation};
+use super::attend::Conversation;
 use super::container::Container;
+use super::handover::{self, Handover, PidfdName, Places};
 use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
-use crate::fs::atomic;
 use crate::plan::{Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
@@ -77,7 +77,7 @@ pub(super) fn create(runtime: &Runtime, request: &CreateRequest) -> Result<Conta
 pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running> {
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     channel.go()?;
-    start::see_it_execute(&container, &channel, &init)
+    start::see_it_execute(&channel, &init, container.start_patience())
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
     Ok(Running { container, init, terminal })
@@ -102,8 +102,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let bundle = absolute(&request.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    check_terminal(&config, request, start_by)?;
-    check_descriptors(request.preserved_fds)?;
+    let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
+    let detach = request.detach || start_by == StartBy::AnotherProcess;
+    handover::check_terminal(terminal, detach, request.console_socket.is_some())?;
+    handover::check_descriptors(request.preserved_fds)?;
     let mut plan = Plan::new(
         &config,
         &runtime.machine,
@@ -119,7 +121,12 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         },
     )?;
     check_rootfs(plan.inside.rootfs())?;
-    let handover = Handover::open(request)?;
+    let places = Places {
+        console_socket: request.console_socket.as_deref(),
+        pidfd_socket: request.pidfd_socket.as_deref(),
+        pid_file: request.pid_file.as_deref(),
+    };
+    let handover = Handover::open(places)?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let (claim, _lock) = root.claim(&request.id)?;
@@ -128,7 +135,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     claim.write_record(&record)?;
 
     let mut launched = false;
-    let acts = Acts { runtime, root: &root, directory: &claim, handover: &handover, start_by };
+    let acts = Acts { runtime, config: &config, root: &root, directory: &claim, handover: &handover, start_by };
     match acts.carry_out(&mut plan, &mut record, &mut launched) {
         Ok((init, channel, terminal)) => {
             Ok(Created { container: Container { record, directory: claim.keep() }, init, channel, terminal })
@@ -144,42 +151,12 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     }
 }
 
-/// Who gets what when the container is complete. Opened before anything is made: nobody there is an error of its own.
-struct Handover {
-    console_socket: Option<OwnedFd>,
-    pidfd_socket: Option<OwnedFd>,
-    pid_file: Option<PidFile>,
-}
-
-impl Handover {
-    fn open(request: &CreateRequest) -> Result<Self> {
-        let connect = |path: &Option<PathBuf>, flag: &str| {
-            path.as_deref().map(|path| attend::connect_to(path).within(|| flag)).transpose()
-        };
-        Ok(Self {
-            pid_file: request.pid_file.as_deref().map(PidFile::open).transpose()?,
-            console_socket: connect(&request.console_socket, "--console-socket")?,
-            pidfd_socket: connect(&request.pidfd_socket, "--pidfd-socket")?,
-        })
-    }
-
-    fn hand_over(&self, launched: &spawn::Launched) -> Result<()> {
-        if let (Some(socket), Some(pidfd)) = (&self.pidfd_socket, launched.pidfd()) {
-            // COMPAT(runc): a first process is "standard".
-            attend::send_descriptor(socket, "standard", pidfd).within(|| "--pidfd-socket")?;
-        }
-        match &self.pid_file {
-            Some(file) => file.write(launched.pid()),
-            None => Ok(()),
-        }
-    }
-}
-
 type Built = (OwnedFd, HostEnd, Option<OwnedFd>);
 
 /// What is needed to act.
 struct Acts<'a> {
     runtime: &'a Runtime,
+    config: &'a Config,
     root: &'a StateRoot,
     directory: &'a ContainerDir,
     handover: &'a Handover,
@@ -200,9 +177,18 @@ impl Acts<'_> {
         plan.inside.waits_for_cgroup = cgroups.must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
+        let snapshot = plan.snapshot(self.config);
         let sealed = self.runtime.seal(self.root.path())?;
 
-        let (mut process, channel) = spawn::launch(plan, &sealed, &cgroups, &luggage)?;
+        let wanted = spawn::Wanted {
+            namespaces: plan.route.launch,
+            maps_before_exec: plan.route.maps_before_exec(),
+            birthplace: cgroups.birthplace(),
+            luggage: &luggage,
+            preserved_fds: plan.inside.preserved_fds,
+            placement: record.cgroups.clone(),
+        };
+        let (mut process, channel) = spawn::launch(wanted, &sealed)?;
         *launched = true;
         drop(luggage);
         let terminal = Conversation {
@@ -210,13 +196,15 @@ impl Acts<'_> {
             cgroups: &cgroups,
             directory: self.directory,
             record,
+            snapshot: &snapshot,
             launched: &mut process,
             channel: &channel,
             console_socket: self.handover.console_socket.as_ref(),
         }
         .hold()?;
         process::host::set_rlimits(process.pid(), &plan.from_outside)?;
-        self.handover.hand_over(&process)?;
+        self.handover.pidfd(PidfdName::Standard, &process)?;
+        self.handover.pid(process.pid())?;
         if self.start_by == StartBy::AnotherProcess {
             self.directory.publish_start()?;
         }
@@ -300,29 +288,6 @@ fn check_rootfs(path: &Path) -> Result<()> {
     }
 }
 
-/// COMPAT(runc): a terminal needs somebody who has its other end, and a console socket needs a terminal.
-fn check_terminal(config: &Config, request: &CreateRequest, start_by: StartBy) -> Result<()> {
-    let detach = request.detach || start_by == StartBy::AnotherProcess;
-    let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
-    match (detach && terminal, request.console_socket.is_some()) {
-        (true, false) => {
-            Err(Error::invalid("process.terminal", phrases::TERMINAL_NEEDS_SOCKET).hint("see --console-socket"))
-        }
-        (false, true) => Err(Error::invalid("process.terminal", phrases::SOCKET_NEEDS_TERMINAL)),
-        (true, true) | (false, false) => Ok(()),
-    }
-}
-
-/// COMPAT(runc): a hole in what is to be preserved is an error.
-fn check_descriptors(preserved: u32) -> Result<()> {
-    for number in (3..).take(usize::try_from(preserved).unwrap_or(usize::MAX)) {
-        fcntl(sys::fd::borrow(number), FcntlArg::F_GETFD)
-            .or_call(|| format!("fcntl({number})"))
-            .within(|| format!("--preserve-fds: file descriptor {number}"))?;
-    }
-    Ok(())
-}
-
 fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
     use crate::config::NamespaceKind;
     Ok(Record {
@@ -344,31 +309,4 @@ fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
         host_mount: HostMount::expected(&plan.inside.mounts.root)?,
         init: None,
     })
-}
-
-/// Where the pid goes. The directory is opened before anything is made.
-struct PidFile {
-    directory: OwnedFd,
-    name: String,
-    path: PathBuf,
-}
-
-impl PidFile {
-    fn open(path: &Path) -> Result<Self> {
-        let within = || format!("pid file {path:?}");
-        let name = path.file_name().ok_or_else(|| Error::call("open", Errno::EISDIR)).within(within)?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(parent, flags, Mode::empty()).or_call(|| format!("open({parent:?})")).within(within)?;
-        Ok(Self { directory, name: name.to_string_lossy().into_owned(), path: path.to_owned() })
-    }
-
-    /// COMPAT(containerd, BuildKit): no newline, and there all at once: it is read the moment it exists.
-    fn write(&self, pid: i32) -> Result<()> {
-        atomic::write(&self.directory, &self.name, pid.to_string().as_bytes(), Mode::from_bits_truncate(0o644))
-            .within(|| format!("pid file {:?}", self.path))
-    }
 }

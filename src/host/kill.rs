@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::container::Container;
-use crate::error::{Error, Kind, Result, Within, phrases};
+use crate::error::{Error, Result, Within, phrases};
 use crate::state::Status;
 use crate::subsystems::cgroups;
 use crate::sys;
@@ -49,6 +49,6 @@ impl Container {
     }
 
     fn not_running(&self) -> Error {
-        Error::new(Kind::WrongStatus, phrases::NOT_RUNNING).within(self.named())
+        self.wrong_status(phrases::NOT_RUNNING.to_owned())
     }
 }

@@ -6,17 +6,22 @@ mod attend;
 mod container;
 mod create;
 mod delete;
+mod exec;
+mod handover;
 mod kill;
 mod list;
+mod pause;
 mod seal;
 mod spawn;
 mod start;
 mod state;
+mod update;
 
 use std::path::{Path, PathBuf};
 
 pub use container::Container;
 pub use create::{CreateRequest, Running};
+pub use exec::{Changes, ExecRequest, Executed, ProcessChoice};
 pub use kill::Whom;
 pub use state::StateDocument;
 
@@ -65,6 +70,11 @@ impl Runtime {
     /// Creates and starts one; the caller is the parent of its first process.
     pub fn run(&self, request: &CreateRequest) -> Result<Running> {
         create::run(self, request)
+    }
+
+    /// Executes a further program in a container; the caller is its parent.
+    pub fn exec(&self, id: &str, request: &ExecRequest) -> Result<Executed> {
+        exec::exec(self, id, request)
     }
 
     /// Finds a container. The error is of kind `NotFound` when there is none.

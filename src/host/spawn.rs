@@ -3,7 +3,7 @@
 //! It may be called from any thread of any program. Between clone3 and execve the child makes a handful of raw calls
 //! (`sys::clone`); then it is a sealed copy of our executable, with one thread and nothing of the caller's memory.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -12,47 +12,57 @@ use super::container::{DEATH, kill_and_wait, within};
 use super::seal::Sealed;
 use crate::channel::{self, HostEnd};
 use crate::error::{Error, OrCall, Result, Within};
-use crate::plan::Plan;
 use crate::subsystems::cgroups::Placement;
-use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
+use crate::subsystems::cgroups::host as cgroups;
 use crate::sys;
 use crate::sys::clone::{Child, Launch};
 use crate::sys::fd::Luggage;
 
 /// A process that was made and is not yet a container's for good: dropped without [`Launched::keep`], it is killed with
-/// all that is in its groups, and reaped.
+/// all that is in its container's groups, and reaped.
 #[derive(Debug)]
 pub struct Launched {
     child: Option<Child>,
     cgroups: Placement,
 }
 
+/// What process to make.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// `CLONE_NEW*`.
+    pub namespaces: u64,
+    /// It waits for its ids to be mapped before it executes.
+    pub maps_before_exec: bool,
+    /// The cgroup v2 to be born in.
+    pub birthplace: Option<BorrowedFd<'a>>,
+    /// What goes along.
+    pub luggage: &'a Luggage,
+    /// The same, of the caller's.
+    pub preserved_fds: u32,
+    /// Whoever is here is killed with the process, when that comes to nothing.
+    pub placement: Placement,
+}
+
 /// Makes the process. The channel's other end is its.
-pub fn launch(plan: &Plan, sealed: &Sealed, cgroups: &Cgroups, luggage: &Luggage) -> Result<(Launched, HostEnd)> {
+pub fn launch(wanted: Wanted<'_>, sealed: &Sealed) -> Result<(Launched, HostEnd)> {
     let (host_end, inside_end) = channel::pair()?;
     let number = inside_end.as_fd().as_raw_fd();
     let text = crate::fs::c_string(&number.to_string())?;
-    let mut keep = luggage.numbers();
+    let mut keep = wanted.luggage.numbers();
     keep.push(number);
     let child = sys::clone::launch(&Launch {
-        namespaces: plan.route.launch,
-        cgroup: cgroups.birthplace(),
+        namespaces: wanted.namespaces,
+        cgroup: wanted.birthplace,
         executable: sealed.executable(),
         arguments: &[channel::SEALED_NAME, &text],
         keep: &keep,
-        preserved: plan.inside.preserved_fds,
-        ids_mapped: plan.route.maps_before_exec().then(|| inside_end.as_fd()),
+        preserved: wanted.preserved_fds,
+        ids_mapped: wanted.maps_before_exec.then(|| inside_end.as_fd()),
         report: inside_end.as_fd(),
     })
-    .or_call(|| format!("clone3({:#x})", plan.route.launch))
+    .or_call(|| format!("clone3({:#x})", wanted.namespaces))
     .within(|| "make the container's process")?;
-    Ok((
-        Launched {
-            child: Some(child),
-            cgroups: Placement { groups: plan.cgroups.groups.clone(), ..Default::default() },
-        },
-        host_end,
-    ))
+    Ok((Launched { child: Some(child), cgroups: wanted.placement }, host_end))
 }
 
 impl Launched {

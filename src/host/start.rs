@@ -9,13 +9,13 @@ use nix::poll::PollFlags;
 use super::container::{Container, within};
 use super::delete;
 use crate::channel::{FromInside, HostEnd};
-use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::error::{Error, Kind, OrCall, Result, phrases};
 use crate::state::Status;
 use crate::state::dir::{REPORT, START};
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::sys;
 
-/// From "go" to the program's first instruction; startContainer hooks have timeouts of their own.
+/// From "go" to the program's first instruction.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Container {
@@ -43,8 +43,9 @@ impl Container {
         })
     }
 
-    fn wrong_status(&self, why: String) -> Error {
-        Error::new(Kind::WrongStatus, why).within(self.named())
+    /// From "go" to the program; startContainer hooks have timeouts of their own.
+    pub(super) fn start_patience(&self) -> Option<Duration> {
+        (!self.record.has_start_hooks).then_some(PATIENCE)
     }
 
     /// ORDER: the report is opened before the byte is written, so that nothing can be missed.
@@ -54,18 +55,19 @@ impl Container {
         let go = open(START, OFlag::O_WRONLY)?;
         sys::fd::write_all(&go, b"g").or_call(|| format!("write({START:?})"))?;
         drop(go);
-        let outcome = see_it_execute(self, &report, init);
+        let outcome = see_it_execute(&report, init, self.start_patience());
         self.directory.remove_fifos();
         outcome
     }
 }
 
-/// Waits until the program is executed: the first process says that it is about to, and then its end is closed by execve.
-pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &OwnedFd) -> Result<()> {
+/// Waits until the program is executed: the process says that it is about to, and then its end is closed by execve.
+/// `patience` is for what comes before; without, it takes as long as it takes.
+pub(super) fn see_it_execute(report: &HostEnd, process: &OwnedFd, patience: Option<Duration>) -> Result<()> {
     let mut executing = false;
     loop {
-        let deadline = (executing || !container.record.has_start_hooks).then(|| within(PATIENCE));
-        match receive(report, init, deadline)? {
+        let patience = if executing { Some(PATIENCE) } else { patience };
+        match receive(report, process, patience.map(within))? {
             Some(FromInside::Executing) => executing = true,
             Some(FromInside::Failed(error)) => return Err(error),
             Some(message) => {
@@ -74,8 +76,7 @@ pub(super) fn see_it_execute(container: &Container, report: &HostEnd, init: &Own
             // Gone after that word: either the program runs, or it ran and has ended already. Both are success.
             None if executing => return Ok(()),
             None => {
-                let why = "the first process died before it executed the program";
-                return Err(Error::new(Kind::ProcessGone, why)).within(|| container.named());
+                return Err(Error::new(Kind::ProcessGone, "the process died before it executed the program"));
             }
         }
     }

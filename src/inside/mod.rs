@@ -1,17 +1,20 @@
 //! The container's side of the program: what the sealed copy of the executable does.
 //!
 //! One thread, in a process of its own, that carries out the plan and decides nothing. `init` is the first process of a
-//! container, `intermediate` the one before it, where a namespace can be entered by children alone.
+//! container, `intermediate` the one before it, where a namespace can be entered by children alone, and `exec` a further one.
+//! `program` is what all of them do at the end.
 
+mod exec;
 mod init;
 mod intermediate;
 mod log;
+mod program;
 
 use std::ffi::OsString;
 
 use crate::channel::{FromInside, InsideEnd, SEALED_NAME};
 use crate::error::{Error, OrCall, Result};
-use crate::plan::InsidePlan;
+use crate::plan::Errand;
 use crate::sys;
 
 /// If this process is a sealed child, becomes the container and does not return; otherwise there is nothing to do.
@@ -44,10 +47,12 @@ fn carry_out(channel: &InsideEnd) -> Result<()> {
     // Directories that we make for mounts are not to depend on the caller.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     log::to_channel(channel);
-    let plan = InsidePlan::from_bytes(&channel.receive_plan()?)?;
-    match &plan.namespaces.intermediate {
-        Some(route) => intermediate::run(channel, &plan, route),
-        None => init::run(channel, &plan).map(|never| match never {}),
+    match Errand::from_bytes(&channel.receive_plan()?)? {
+        Errand::Exec(plan) => exec::run(channel, &plan),
+        Errand::Init(plan) => match &plan.namespaces.intermediate {
+            Some(route) => intermediate::run(channel, &plan, route),
+            None => init::run(channel, &plan).map(|never| match never {}),
+        },
     }
 }
 

@@ -4,13 +4,15 @@
 //! container's process. Parts belong to the subsystems; here they are put together. Descriptors are opened later by the
 //! host and stand in the inside half as numbers that the child inherits ([`crate::sys::fd::Passed`]).
 
+mod exec;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::linux::TimeOffset;
-use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces};
+use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces, Process};
 use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
 use crate::subsystems::cgroups::{self, CgroupPlan};
@@ -23,6 +25,8 @@ use crate::subsystems::namespaces::route::Route;
 use crate::subsystems::process::{self, FromOutside, ProcessPlan};
 use crate::subsystems::seccomp;
 use crate::sys::fd::Passed;
+
+pub use exec::{Decided, ExecPlan, Snapshot};
 
 /// What the caller of create asks for beside the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +195,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What later commands are told, once the namespaces to join are opened.
+    pub fn snapshot(&self, config: &Config) -> Snapshot {
+        Snapshot {
+            process: config.process.clone(),
+            filter: self.inside.seccomp.as_ref().map(|(filter, _)| filter.clone()),
+            namespaces: self.route.launch | self.inside.namespaces.flags(),
+        }
+    }
+}
+
 /// An SELinux context means nothing to a kernel without SELinux, which would refuse it as an unknown parameter.
 fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
     let label = config.linux.mount_label.as_deref()?;
@@ -221,8 +236,7 @@ fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint
         let why = "this version of corten does not pass seccomp listeners on";
         return Err(Error::unsupported("linux.seccomp.listenerPath", why));
     }
-    let no_new_privileges = config.process.as_ref().is_some_and(|process| process.no_new_privileges);
-    let point = if no_new_privileges { SeccompPoint::Last } else { SeccompPoint::BeforeDrop };
+    let point = config.process.as_ref().map_or(SeccompPoint::BeforeDrop, seccomp_point);
     Ok(Some((seccomp::compile(profile)?, point)))
 }
 
@@ -234,17 +248,42 @@ impl Plan {
     }
 }
 
-impl InsidePlan {
+fn seccomp_point(process: &Process) -> SeccompPoint {
+    if process.no_new_privileges { SeccompPoint::Last } else { SeccompPoint::BeforeDrop }
+}
+
+/// What a sealed process is made for.
+#[derive(Clone, Debug, Deserialize)]
+pub enum Errand {
+    /// To be the first process of a container.
+    Init(Box<InsidePlan>),
+    /// To be a further one.
+    Exec(Box<ExecPlan>),
+}
+
+/// The same, borrowed, as it is sent.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "documented at Errand")]
+pub enum ErrandRef<'a> {
+    Init(&'a InsidePlan),
+    Exec(&'a ExecPlan),
+}
+
+impl ErrandRef<'_> {
     /// For the wire.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         postcard::to_stdvec(self).map_err(|error| Error::new(Kind::Failed, format!("encode the plan: {error}")))
     }
+}
 
+impl Errand {
     /// From the wire.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         postcard::from_bytes(bytes).map_err(|error| Error::new(Kind::Failed, format!("decode the plan: {error}")))
     }
+}
 
+impl InsidePlan {
     /// The absolute path of the root filesystem on the host.
     pub fn rootfs(&self) -> &PathBuf {
         &self.mounts.root.path

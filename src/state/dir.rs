@@ -13,6 +13,7 @@ use super::lock::{self, Lock};
 use super::record::{Record, VERSION};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
+use crate::plan::Snapshot;
 use crate::sys;
 
 const RECORD: &str = "corten.json";
@@ -22,8 +23,10 @@ pub const START: &str = "start.fifo";
 pub const START_PENDING: &str = ".start.fifo";
 /// See the front page.
 pub const REPORT: &str = "report.fifo";
+/// What further processes need to know.
+const SNAPSHOT: &str = "exec.plan";
 /// Everything of ours that can be in a container's directory.
-const OURS: [&str; 5] = [RECORD, ".corten.json.new", START, START_PENDING, REPORT];
+const OURS: [&str; 6] = [RECORD, ".corten.json.new", SNAPSHOT, START, START_PENDING, REPORT];
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -174,7 +177,7 @@ impl ContainerDir {
 
     /// What create decided. `None`: no record, so this is not a container of ours, or one that was never made.
     pub fn read_record(&self) -> Result<Option<Record>> {
-        let within = || format!("state of container {:?}", self.id);
+        let within = || self.within();
         let file = match openat(&self.fd, RECORD, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
         {
             Ok(file) => file,
@@ -195,7 +198,29 @@ impl ContainerDir {
     /// Writes it, whole or not at all.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         let content = serde_json::to_vec(record).map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
-        atomic::write(&self.fd, RECORD, &content, mode(0o600)).within(|| format!("state of container {:?}", self.id))
+        atomic::write(&self.fd, RECORD, &content, mode(0o600)).within(|| self.within())
+    }
+
+    /// Writes what further processes need to know. Nobody looks for it before the container is complete.
+    pub fn write_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        let writing = || -> Result<()> {
+            let content = postcard::to_stdvec(snapshot).map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+            let file = openat(&self.fd, SNAPSHOT, flags, mode(0o600)).or_call(|| format!("openat({SNAPSHOT:?})"))?;
+            sys::fd::write_all(&file, &content).or_call(|| format!("write({SNAPSHOT:?})"))
+        };
+        writing().within(|| self.within())
+    }
+
+    /// What [`ContainerDir::write_snapshot`] wrote.
+    pub fn read_snapshot(&self) -> Result<Snapshot> {
+        let reading = || -> Result<Snapshot> {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = openat(&self.fd, SNAPSHOT, flags, Mode::empty()).or_call(|| format!("openat({SNAPSHOT:?})"))?;
+            let content = sys::fd::read_all(&file).or_call(|| format!("read({SNAPSHOT:?})"))?;
+            postcard::from_bytes(&content).map_err(|error| Error::new(Kind::Failed, format!("{SNAPSHOT}: {error}")))
+        };
+        reading().within(|| self.within())
     }
 
     /// Makes a FIFO and opens it at both ends, so that neither opening nor reading it ever meets an end of file.
@@ -204,7 +229,7 @@ impl ContainerDir {
             mkfifoat(&self.fd, name, mode(0o600))?;
             openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
         };
-        making().or_call(|| format!("mkfifoat({name:?})")).within(|| format!("state of container {:?}", self.id))
+        making().or_call(|| format!("mkfifoat({name:?})")).within(|| self.within())
     }
 
     /// Opens one end of a FIFO without waiting for the other.
@@ -222,7 +247,7 @@ impl ContainerDir {
     pub fn publish_start(&self) -> Result<()> {
         renameat(&self.fd, START_PENDING, &self.fd, START)
             .or_call(|| format!("renameat({START_PENDING:?}, {START:?})"))
-            .within(|| format!("state of container {:?}", self.id))
+            .within(|| self.within())
     }
 
     /// The container was started: the FIFOs have done their work.
@@ -235,7 +260,7 @@ impl ContainerDir {
 
     /// Removes what is ours, and the directory when nothing else is in it. A directory of another runtime stays.
     pub fn remove(&self) -> Result<()> {
-        let within = || format!("state of container {:?}", self.id);
+        let within = || self.within();
         for name in OURS {
             match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
@@ -251,6 +276,10 @@ impl ContainerDir {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => Ok(()),
             Err(errno) => Err(Error::call(format!("rmdir({:?})", self.id), errno)).within(within),
         }
+    }
+
+    fn within(&self) -> String {
+        format!("state of container {:?}", self.id)
     }
 
     fn has_its_name(&self) -> Result<bool> {

@@ -25,8 +25,17 @@ pub struct Pty {
     pub name: String,
 }
 
-/// Makes a pseudoterminal, binds it to `/dev/console` and makes it standard input, output and error.
-pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32) -> Result<Pty> {
+/// What becomes of `/dev/console`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// The terminal is bound there: the container's own.
+    Bound,
+    /// It stays as it is: the terminal is a further process's.
+    Left,
+}
+
+/// Makes a pseudoterminal and makes it standard input, output and error.
+pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32, console: Console) -> Result<Pty> {
     let making = || -> Result<Pty> {
         let master = open_ptmx(root)?;
         tty::unlock(&master).or_call(|| "ioctl(TIOCSPTLCK)")?;
@@ -35,7 +44,10 @@ pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32) -> R
         if let Some(size) = terminal.size {
             tty::set_size(&master, size).or_call(|| "ioctl(TIOCSWINSZ)").within(|| "process.consoleSize")?;
         }
-        bind_console(in_root, root, &slave)?;
+        match console {
+            Console::Bound => bind_console(in_root, root, &slave)?,
+            Console::Left => {}
+        }
         // The group is devpts' `gid=` option's.
         fchown(&slave, Some(Uid::from_raw(uid)), None).or_call(|| format!("fchown(pty, {uid})"))?;
         use_as_stdio(&slave)?;

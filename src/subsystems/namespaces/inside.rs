@@ -1,12 +1,14 @@
 //! The container's side: joining and making namespaces.
 
+use std::os::fd::OwnedFd;
+
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Join, clone_flag};
 use crate::config::NamespaceKind;
 use crate::error::{OrCall, Result, Within};
-use crate::subsystems::doors::Inside;
+use crate::subsystems::doors::{InRoot, Inside};
 
 /// Joins all of them.
 ///
@@ -34,6 +36,28 @@ pub fn join_all(_: &Inside, joins: &[Join]) -> Result<()> {
         become_root()?;
     }
     refused.into_iter().try_for_each(|(kind, file)| named(kind, setns(file, flag(kind))))
+}
+
+/// Enters the namespaces of a container's first process, all at once (setns(2) with a pidfd, since 5.8), and its root.
+///
+/// A pid namespace is entered by children alone.
+pub fn enter(inside: Inside, process: &OwnedFd, namespaces: u64, root: Option<&OwnedFd>) -> Result<InRoot> {
+    let entering = || -> Result<()> {
+        if namespaces != 0 {
+            let flags = CloneFlags::from_bits_retain(i32::try_from(namespaces).unwrap_or(0));
+            setns(process, flags).or_call(|| format!("setns(pidfd, {namespaces:#x})"))?;
+        }
+        if let Some(root) = root {
+            nix::unistd::fchdir(root).or_call(|| "fchdir(root of the container)")?;
+            nix::unistd::chroot(".").or_call(|| "chroot(root of the container)")?;
+        }
+        if namespaces & clone_flag(NamespaceKind::User) != 0 {
+            become_root()?;
+        }
+        Ok(())
+    };
+    entering().within(|| "join the container's namespaces")?;
+    Ok(inside.root_changed())
 }
 
 fn named(kind: NamespaceKind, result: nix::Result<()>) -> Result<()> {

@@ -46,6 +46,21 @@ pub struct InsideNamespaces {
     pub create_cgroup: bool,
 }
 
+impl InsideNamespaces {
+    /// `CLONE_NEW*` of everything that is joined or made by a process of the container.
+    pub fn flags(&self) -> u64 {
+        let joined = |joins: &[Join]| joins.iter().fold(0, |flags, join| flags | clone_flag(join.kind));
+        let when = |made: bool, kind| if made { clone_flag(kind) } else { 0 };
+        let before = self.intermediate.as_ref().map_or(0, |before| {
+            joined(&before.joins)
+                | before.clone
+                | when(before.create_user, NamespaceKind::User)
+                | when(before.create_time, NamespaceKind::Time)
+        });
+        before | joined(&self.joins) | when(self.create_cgroup, NamespaceKind::Cgroup)
+    }
+}
+
 /// The work of the intermediate process; then it copies itself into `clone` and ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intermediate {

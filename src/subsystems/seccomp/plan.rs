@@ -9,7 +9,7 @@ use super::abi::{Abi, X32_BIT};
 use super::assemble::{Assembler, Jump, Target};
 use super::rules::{Alternative, Check, Relation, Verdict, high_half, low_half};
 use crate::config::seccomp::{Action, Condition, Rule, Seccomp, Test};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::sys::seccomp::Instruction;
 
 /// `BPF_MAXINSNS`.
@@ -36,18 +36,6 @@ pub struct Filter {
     pub program: Vec<Instruction>,
     /// Whether loading it makes a listener.
     pub notifies: bool,
-}
-
-impl Filter {
-    /// For the state directory, where `exec` finds it.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        postcard::to_stdvec(self).map_err(|error| Error::new(Kind::Failed, error.to_string()).within("write filter"))
-    }
-
-    /// What [`Filter::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        postcard::from_bytes(bytes).map_err(|error| Error::new(Kind::Failed, error.to_string()).within("read filter"))
-    }
 }
 
 /// Calls with a higher number than any that the profile names for an architecture.

@@ -743,15 +743,6 @@ fn the_kernel_says_which_flags_it_knows() {
     assert_eq!(in_thread(|| inside::load(&filter)).unwrap_err().kind(), Kind::Unsupported);
 }
 
-#[test]
-fn a_filter_survives_its_file() {
-    let filter = compile(&docker()).unwrap();
-    let bytes = filter.to_bytes().unwrap();
-    assert_eq!(Filter::from_bytes(&bytes), Ok(filter));
-    assert!(Filter::from_bytes(&bytes[..bytes.len() / 2]).is_err());
-    assert!(Filter::from_bytes(b"").is_err());
-}
-
 /// Figures for the pages; nothing is asserted that a busy machine could make false.
 #[test]
 #[expect(clippy::print_stdout, reason = "seen with --nocapture")]
@@ -778,5 +769,5 @@ fn size_and_depth() {
     for _ in 0..20 {
         compile(&docker).unwrap();
     }
-    println!("compiled in {:?}, {} bytes", start.elapsed() / 20, filter.to_bytes().unwrap().len());
+    println!("compiled in {:?}", start.elapsed() / 20);
 }

@@ -4,11 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, open, openat};
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek};
 
 use crate::error::{Error, OrCall, Result};
 use crate::fs::{c_path, c_string, procfs};
@@ -21,6 +24,9 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 /// Names are taken as they are, and lead nowhere else.
 const BENEATH: ResolveFlag =
     ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_SYMLINKS).union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+
+/// Where v2 tells what happens to a group; poll(2) says POLLPRI when it changes.
+const EVENTS: &str = "cgroup.events";
 
 /// A cgroup's directory.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ impl AsFd for Directory {
 }
 
 impl Directory {
-    /// A directory that is there for certain: a mount point.
+    /// A directory that is there for certain: a mount point, or the parent of one that is there.
     pub fn at(path: &Path) -> Result<Self> {
         open(path, DIRECTORY, Mode::empty()).map(Self).or_call(|| format!("open({path:?})"))
     }
@@ -112,6 +118,26 @@ impl Directory {
     /// What `cgroup.controllers` of v2 says.
     pub fn controllers(&self) -> Result<Vec<String>> {
         Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Whether `cgroup.events` of v2 has this line.
+    pub fn has_event(&self, event: &str) -> Result<bool> {
+        Ok(self.read(EVENTS)?.lines().any(|line| line == event))
+    }
+
+    /// Waits until it has. `false`: `deadline` came first.
+    pub fn wait_for_event(&self, event: &str, deadline: Instant) -> Result<bool> {
+        let events = self.open_file(EVENTS, OFlag::O_RDONLY)?;
+        loop {
+            let content = sys::fd::read_all(&events).or_call(|| format!("read({EVENTS:?})"))?;
+            if String::from_utf8_lossy(&content).lines().any(|line| line == event) {
+                return Ok(true);
+            }
+            if !sys::wait::until_ready(&events, PollFlags::POLLPRI, deadline).or_call(|| format!("poll({EVENTS:?})"))? {
+                return Ok(false);
+            }
+            lseek(&events, 0, Whence::SeekSet).or_call(|| format!("lseek({EVENTS:?})"))?;
+        }
     }
 
     /// The processes in it, without those below; none when it was removed.

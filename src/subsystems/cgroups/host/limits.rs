@@ -9,17 +9,21 @@ use crate::subsystems::cgroups::plan::{Group, When, Write};
 
 /// Sets one limit; a failure says what the group has instead, or what it uses now.
 pub fn write(group: &Group, directory: &Directory, write: &Write) -> Result<()> {
-    let is_due = match write.when {
-        When::Always => true,
-        When::IfThere => has(directory, &write.file)?,
-        When::Without(other) => !has(directory, other)?,
-    };
-    if !is_due {
+    if !is_due(directory, write)? {
         return Ok(());
     }
     directory
         .write(&write.file, &write.value)
         .within(|| format!("{}: set {:?} of cgroup {:?}", write.property, write.file, group.path))
+}
+
+/// Whether the group has what the write is for.
+pub fn is_due(directory: &Directory, write: &Write) -> Result<bool> {
+    match write.when {
+        When::Always => Ok(true),
+        When::IfThere => has(directory, &write.file),
+        When::Without(other) => Ok(!has(directory, other)?),
+    }
 }
 
 fn has(directory: &Directory, file: &str) -> Result<bool> {

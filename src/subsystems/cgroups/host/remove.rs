@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -58,21 +57,8 @@ fn remove_tree(path: &Path, version: Version, deadline: Instant) -> Result<()> {
 /// Waits until nobody is in it nor in a group below. `false`: `deadline` came first.
 fn wait_until_empty(directory: &Directory, version: Version, deadline: Instant) -> Result<bool> {
     match version {
-        Version::V2 => {
-            let events = directory.open_file("cgroup.events", OFlag::O_RDONLY)?;
-            loop {
-                let content = sys::fd::read_all(&events).or_call(|| "read(\"cgroup.events\")")?;
-                if !String::from_utf8_lossy(&content).contains("populated 1") {
-                    return Ok(Instant::now() < deadline);
-                }
-                if !sys::wait::until_ready(&events, PollFlags::POLLPRI, deadline)
-                    .or_call(|| "poll(\"cgroup.events\")")?
-                {
-                    return Ok(false);
-                }
-                nix::unistd::lseek(&events, 0, nix::unistd::Whence::SeekSet).or_call(|| "lseek(\"cgroup.events\")")?;
-            }
-        }
+        // ORDER: the time is looked at afterwards, so that groups that fill again and again are given up, too.
+        Version::V2 => Ok(directory.wait_for_event("populated 0", deadline)? && Instant::now() < deadline),
         Version::V1 => {
             tree::outermost_first(directory, |group| {
                 for pid in group.processes()? {

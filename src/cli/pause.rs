@@ -1,0 +1,22 @@
+//! `pause`.
+
+use corten::error::Result;
+
+use super::args::FlagsEnd;
+use super::{Command, Invocation};
+
+pub(super) const COMMAND: Command = Command {
+    name: "pause",
+    about: "Stop all processes of a container for a while",
+    arguments: "<container-id>",
+    counts: (1, 1),
+    flags: &[],
+    flags_end: FlagsEnd::Never,
+    failure: 1,
+    run,
+};
+
+fn run(invocation: &Invocation) -> Result<u8> {
+    invocation.runtime()?.find(invocation.id()?)?.pause()?;
+    Ok(0)
+}

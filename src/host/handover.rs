@@ -1,0 +1,137 @@
+//! Who gets what when a process is there: its terminal, its pidfd, its pid.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+};
+use nix::sys::stat::Mode;
+
+use super::spawn::Launched;
+use crate::error::{Error, OrCall, Result, Within, phrases};
+use crate::fs::atomic;
+use crate::sys;
+
+/// Where it goes, as the caller names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    pub console_socket: Option<&'a Path>,
+    pub pidfd_socket: Option<&'a Path>,
+    pub pid_file: Option<&'a Path>,
+}
+
+/// COMPAT(runc): the payload that comes with a pidfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PidfdName {
+    /// Of a first process.
+    Standard,
+    /// Of a further one.
+    Setns,
+}
+
+/// Opened before anything is made: nobody there is an error of its own.
+#[derive(Debug)]
+pub struct Handover {
+    /// Gets the terminal's master.
+    pub console_socket: Option<OwnedFd>,
+    pidfd_socket: Option<OwnedFd>,
+    pid_file: Option<PidFile>,
+}
+
+impl Handover {
+    /// Opens all places.
+    pub fn open(places: Places<'_>) -> Result<Self> {
+        let connect = |path: Option<&Path>, flag: &str| path.map(|path| connect_to(path).within(|| flag)).transpose();
+        Ok(Self {
+            pid_file: places.pid_file.map(PidFile::open).transpose()?,
+            console_socket: connect(places.console_socket, "--console-socket")?,
+            pidfd_socket: connect(places.pidfd_socket, "--pidfd-socket")?,
+        })
+    }
+
+    /// Sends the pidfd, if somebody wants it.
+    pub fn pidfd(&self, name: PidfdName, launched: &Launched) -> Result<()> {
+        let (Some(socket), Some(pidfd)) = (&self.pidfd_socket, launched.pidfd()) else { return Ok(()) };
+        let name = match name {
+            PidfdName::Standard => "standard",
+            PidfdName::Setns => "setns",
+        };
+        send_descriptor(socket, name, pidfd).within(|| "--pidfd-socket")
+    }
+
+    /// Writes the pid file, if there is to be one.
+    pub fn pid(&self, pid: i32) -> Result<()> {
+        self.pid_file.as_ref().map_or(Ok(()), |file| file.write(pid))
+    }
+}
+
+/// COMPAT(runc): a terminal needs somebody who has its other end, and a console socket needs a terminal.
+pub fn check_terminal(terminal: bool, detach: bool, console_socket: bool) -> Result<()> {
+    match (detach && terminal, console_socket) {
+        (true, false) => {
+            Err(Error::invalid("process.terminal", phrases::TERMINAL_NEEDS_SOCKET).hint("see --console-socket"))
+        }
+        (false, true) => Err(Error::invalid("process.terminal", phrases::SOCKET_NEEDS_TERMINAL)),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// COMPAT(runc): a hole in what is to be preserved is an error.
+pub fn check_descriptors(preserved: u32) -> Result<()> {
+    for number in (3..).take(usize::try_from(preserved).unwrap_or(usize::MAX)) {
+        fcntl(sys::fd::borrow(number), FcntlArg::F_GETFD)
+            .or_call(|| format!("fcntl({number})"))
+            .within(|| format!("--preserve-fds: file descriptor {number}"))?;
+    }
+    Ok(())
+}
+
+/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
+fn connect_to(path: &Path) -> Result<OwnedFd> {
+    let socket =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
+    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
+    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
+    Ok(socket)
+}
+
+/// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
+pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    let fds = [descriptor.as_raw_fd()];
+    let payload = [std::io::IoSlice::new(name.as_bytes())];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
+        .or_call(|| format!("sendmsg({name:?})"))
+        .map(drop)
+}
+
+/// Where the pid goes. The directory is opened before anything is made.
+#[derive(Debug)]
+struct PidFile {
+    directory: OwnedFd,
+    name: String,
+    path: PathBuf,
+}
+
+impl PidFile {
+    fn open(path: &Path) -> Result<Self> {
+        let within = || format!("pid file {path:?}");
+        let name = path.file_name().ok_or_else(|| Error::call("open", Errno::EISDIR)).within(within)?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(parent, flags, Mode::empty()).or_call(|| format!("open({parent:?})")).within(within)?;
+        Ok(Self { directory, name: name.to_string_lossy().into_owned(), path: path.to_owned() })
+    }
+
+    /// COMPAT(containerd, BuildKit): no newline, and there all at once: it is read the moment it exists.
+    fn write(&self, pid: i32) -> Result<()> {
+        atomic::write(&self.directory, &self.name, pid.to_string().as_bytes(), Mode::from_bits_truncate(0o644))
+            .within(|| format!("pid file {:?}", self.path))
+    }
+}

@@ -1,0 +1,77 @@
+//! A further process in a container that runs: joins what the first one made, and becomes its program.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{getpid, setsid};
+
+use super::program::{self, Becoming};
+use crate::channel::{FromInside, InsideEnd};
+use crate::config::NamespaceKind;
+use crate::error::{OrCall, Result, Within};
+use crate::fs::rootdir::RootDir;
+use crate::plan::{ExecPlan, StartRoute};
+use crate::subsystems::doors::{InRoot, Inside};
+use crate::subsystems::namespaces::clone_flag;
+use crate::subsystems::process::inside as process;
+use crate::subsystems::terminal::{self, Console};
+use crate::subsystems::{lsm, namespaces};
+use crate::sys;
+
+/// Enters the container. In a pid namespace only our children are, so there a copy of us becomes the program, as a child of
+/// our parent, and we end.
+pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
+    let inside = Inside::first_step();
+    if plan.waits_for_cgroup {
+        channel.wait_for_go()?;
+    }
+    // Through the host's procfs, while it can be seen; a copy inherits it.
+    lsm::set_at_exec(&inside, &plan.lsm)?;
+    let in_root = enter(inside, plan)?;
+    if plan.namespaces & clone_flag(NamespaceKind::Pid) == 0 {
+        return become_program(in_root, channel, plan);
+    }
+    match sys::clone::copy_as_sibling(0)
+        .or_call(|| format!("clone3(CLONE_PARENT) by {}", getpid()))
+        .within(|| "join the pid namespace")?
+    {
+        None => {
+            // The host knows us now, or is about to; before that nothing may be seen of us.
+            channel.wait_for_go()?;
+            become_program(in_root, channel, plan)
+        }
+        Some(child) => channel.send_with(&FromInside::FirstProcess, child.pidfd.as_fd()),
+    }
+}
+
+fn enter(inside: Inside, plan: &ExecPlan) -> Result<InRoot> {
+    let container = plan.container.take().or_call(|| "fcntl(pidfd)")?;
+    let root: Option<OwnedFd> = plan.root.map(|root| root.take()).transpose().or_call(|| "fcntl(root)")?;
+    let in_root = namespaces::inside::enter(inside, &container, plan.namespaces, root.as_ref())?;
+    // Changing ids sets this anew, to what fs.suid_dumpable says.
+    nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
+    Ok(in_root)
+}
+
+fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
+    let wanted = &plan.process;
+    setsid().or_call(|| "setsid")?;
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let root = RootDir::new(root.or_call(|| "open(\"/\")")?);
+    if let Some(size) = wanted.terminal {
+        let pty = terminal::make(&in_root, &root, size, wanted.user.uid, Console::Left)?;
+        channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
+    } else {
+        process::hand_over_stdio(&in_root, wanted)?;
+    }
+    let becoming = Becoming {
+        channel,
+        wanted,
+        seccomp: plan.seccomp.as_ref(),
+        start: StartRoute::Channel,
+        hooks: None,
+        preserved_fds: plan.preserved_fds,
+    };
+    program::become_program(in_root, &root, &becoming).map(|never| match never {})
+}

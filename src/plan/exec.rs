@@ -1,0 +1,68 @@
+//! A further process in a container that runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{SeccompPoint, seccomp_point};
+use crate::config::process::Process;
+use crate::error::Result;
+use crate::machine::Machine;
+use crate::subsystems::lsm::LsmPlan;
+use crate::subsystems::process::{self, FromOutside, ProcessPlan};
+use crate::subsystems::seccomp;
+use crate::sys::fd::Passed;
+
+/// The part of it that goes over the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExecPlan {
+    /// A pidfd of the container's first process.
+    pub container: Passed,
+    /// `CLONE_NEW*`: which of its namespaces are to be joined.
+    pub namespaces: u64,
+    /// The root directory to change to, when it does not come with a mount namespace.
+    pub root: Option<Passed>,
+    /// A message says when we are in the cgroups that we were not born in.
+    pub waits_for_cgroup: bool,
+    /// Security modules.
+    pub lsm: LsmPlan,
+    /// The program.
+    pub process: ProcessPlan,
+    /// The container's filter.
+    pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// Descriptors from 3 on that stay open.
+    pub preserved_fds: u32,
+}
+
+/// What create knew, and every further process needs. Kept in the state: the bundle may have changed, or be gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// `process`, from which a command that is not a whole process takes the rest.
+    pub process: Option<Process>,
+    /// The compiled `linux.seccomp`.
+    pub filter: Option<seccomp::Filter>,
+    /// `CLONE_NEW*` of all namespaces that the container has and its runtime has not.
+    pub namespaces: u64,
+}
+
+/// What is decided about a process, before anything is opened.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// See [`ExecPlan::process`].
+    pub process: ProcessPlan,
+    /// Limits that are set from outside.
+    pub from_outside: FromOutside,
+    /// See [`ExecPlan::lsm`].
+    pub lsm: LsmPlan,
+    /// See [`ExecPlan::seccomp`].
+    pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+}
+
+impl Snapshot {
+    /// Plans `process` in this container.
+    pub fn plan(self, process: &Process, machine: &Machine) -> Result<Decided> {
+        let own_user_namespace = self.namespaces & libc::CLONE_NEWUSER.unsigned_abs() as u64 != 0;
+        let point = seccomp_point(process);
+        let lsm = LsmPlan::new(process, machine)?;
+        let (process, from_outside) = process::plan(process, own_user_namespace);
+        Ok(Decided { process, from_outside, lsm, seccomp: self.filter.map(|filter| (filter, point)) })
+    }
+}
