@@ -201,6 +201,22 @@ impl Bundle {
         self
     }
 
+    /// All commands are a user's without privileges, whose is the whole sandbox, and whose own id is root inside. Whoever
+    /// runs the tests is that user, unless it is root.
+    pub fn without_privileges(mut self) -> Self {
+        let mut user = rustix::process::geteuid().as_raw();
+        if user == 0 {
+            user = USER;
+            let id = user.to_string();
+            Run::new("chown").args(["-hR", &format!("{id}:{id}")]).arg(self.path("")).output().ok();
+            self.sandbox.caller =
+                ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--"].map(str::to_owned).into();
+        }
+        let map = json!([{"containerID": 0, "hostID": user, "size": 1}]);
+        let bundle = self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        bundle.remove("/linux/cgroupsPath")
+    }
+
     /// Runs `create` or `run` from a shell of the host that does this first; the script sees `$1` and the rest as the
     /// command that follows.
     pub fn after_host_sh(self, script: &str) -> Self {
@@ -226,7 +242,7 @@ impl Bundle {
     /// The same with more flags in front of the command.
     pub fn command_with<S: AsRef<OsStr>>(&self, command: &str, globals: impl IntoIterator<Item = S>) -> Run {
         let program = peer::program().to_str().unwrap().to_owned();
-        let mut words = self.wrapper.iter().cloned().chain([program]);
+        let mut words = self.caller.iter().chain(&self.wrapper).cloned().chain([program]);
         Run::new(words.next().unwrap())
             .args(words)
             .args(&self.globals)
@@ -296,6 +312,9 @@ impl Bundle {
         Container::run(self.option("--detach"))
     }
 }
+
+/// Somebody who is nobody on this machine.
+const USER: u32 = 64_321;
 
 /// `trap` and a child to wait for: a shell that only waits can be woken by a signal.
 pub const IDLE: &str = "trap 'exit 0' TERM; sleep 600 & wait";

@@ -35,6 +35,8 @@ pub struct Sandbox {
     pub id: String,
     /// The default `linux.cgroupsPath`.
     pub cgroup: String,
+    /// In front of every command of the runtime: who calls it.
+    pub caller: Vec<String>,
 }
 
 impl Sandbox {
@@ -47,7 +49,7 @@ impl Sandbox {
         let temp = tempfile::Builder::new().prefix(MARK).tempdir().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = format!("corten-test-{}-{number}", std::process::id());
-        Self { temp, cgroup: format!("{}/{id}", *CGROUP_PARENT), id }
+        Self { temp, cgroup: format!("{}/{id}", *CGROUP_PARENT), id, caller: Vec::new() }
     }
 
     /// A name in the temporary directory.
@@ -69,9 +71,16 @@ impl Sandbox {
         self.path("state")
     }
 
+    /// `corten`.
+    pub fn program(&self) -> Run {
+        let program = program().to_str().unwrap().to_owned();
+        let mut words = self.caller.iter().cloned().chain([program]);
+        Run::new(words.next().unwrap()).args(words)
+    }
+
     /// `corten --root STATE COMMAND`.
     pub fn runtime(&self, command: &str) -> Run {
-        Run::new(program()).arg("--root").arg(self.state_root()).arg(command)
+        self.program().arg("--root").arg(self.state_root()).arg(command)
     }
 
     /// `corten --root STATE COMMAND ID`, run to its end.

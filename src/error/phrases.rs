@@ -22,9 +22,11 @@ pub const ORDINARY_DIRECTORY: &str = "must be mounted on ordinary directory";
 pub const TERMINAL_NEEDS_SOCKET: &str = "cannot allocate tty if runc will detach without setting console socket";
 /// The same.
 pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will not detach or allocate tty";
+/// runc's tests and users; `create` without privileges, with limits that need a cgroup.
+pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+/// The same; a warning.
+pub const DISCOURAGED: &str = "Such configuration is strongly discouraged";
 /// runc's tests and users.
 pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
 /// The same.
 pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
-/// runc's tests and users; `create` without privileges, with limits that need a cgroup.
-pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";

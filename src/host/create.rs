@@ -222,6 +222,10 @@ fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
     match (Cgroups::create(&plan.cgroups), plan.cgroups.if_denied) {
         (Err(error), IfDenied::Stay) if error.kind() == Kind::Denied => {
             log::debug!("the container stays in our cgroups: {error}");
+            if !record.own_pid_namespace {
+                let why = "neither cgroups nor a pid namespace of its own: not all of its processes can be found";
+                log::warn!("the container has {why}. {}", phrases::DISCOURAGED);
+            }
             plan.do_without_cgroups();
             record.cgroups = Placement::default();
             Ok(Cgroups::default())

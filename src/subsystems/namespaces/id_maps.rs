@@ -76,7 +76,10 @@ fn run_helper(name: &str, pid: i32, lines: &[IdMapping]) -> Result<()> {
         command.args([container_id, host_id, size].map(u32::to_string));
     }
     run(command).within(|| name).map_err(|error| match error.errno() {
-        Some(Errno::ENOENT) => error.hint("a user who maps more than his own id needs it, package uidmap"),
+        // A directory of $PATH that cannot be searched says EACCES.
+        Some(Errno::ENOENT | Errno::EACCES) => {
+            error.hint("a user who maps more than his own id needs it, package uidmap")
+        }
         _ => error,
     })
 }
