@@ -42,6 +42,7 @@ mod namespaces;
 mod pidfile;
 mod process;
 mod propagation;
+mod resources;
 mod rlimits;
 mod rootfs;
 mod state_and_list;
