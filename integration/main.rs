@@ -48,6 +48,7 @@ mod pause;
 mod pidfile;
 mod process;
 mod propagation;
+mod resources;
 mod rlimits;
 mod rootfs;
 mod rootless;

@@ -98,13 +98,7 @@ impl Directory {
 
     /// Writes to one of its files, in one call.
     pub fn write(&self, name: &str, value: &str) -> Result<()> {
-        let file = match self.open_file(name, OFlag::O_WRONLY) {
-            Ok(file) => file,
-            Err(error) => {
-                let controller = name.split_once('.').map_or(name, |(controller, _)| controller);
-                return Err(error.hint(format!("is the cgroup controller {controller:?} enabled?")));
-            }
-        };
+        let file = self.open_file(name, OFlag::O_WRONLY)?;
         nix::unistd::write(&file, value.as_bytes()).or_call(|| format!("write({name:?}, {value:?})")).map(drop)
     }
 
