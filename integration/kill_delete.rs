@@ -124,6 +124,68 @@ fn kill_all_ends_what_is_left_in_the_cgroup() {
 }
 
 #[test]
+fn kill_all_sends_any_signal_to_everybody() {
+    let teller =
+        |who: &str| format!("trap 'echo {who} got it' USR1; echo {who} is ready; while :; do sleep 600 & wait; done");
+    let script = format!("({}) & {}", teller("child"), teller("parent"));
+    for flag in ["--all", "-a"] {
+        let container = Bundle::sh(&script).start();
+        container.says("child is ready");
+        container.says("parent is ready");
+        container.runtime("kill").args([flag, &container.id, "USR1"]).output().ok().silent();
+        container.says("child got it");
+        container.says("parent got it");
+        assert_eq!(container.stdout().matches("got it").count(), 2);
+    }
+}
+
+#[test]
+fn kill_all_reaches_what_is_left_with_any_signal() {
+    let (container, child) = with_leftover_child();
+    container.runtime("kill").args(["--all", &container.id, "0"]).output().ok().silent();
+    assert!(is_alive(child));
+    container.runtime("kill").args(["--all", &container.id, "TERM"]).output().ok().silent();
+    until("the child's end", || (!is_alive(child)).then_some(()));
+    container.delete();
+}
+
+#[test]
+fn kill_all_reaches_groups_below() {
+    for signal in ["KILL", "TERM"] {
+        let (container, child) = with_leftover_child();
+        for directory in cgroup::directories(&format!("{}/inner/innermost", container.cgroup)) {
+            rootfs::directory(&directory);
+            // A new v1 cpuset takes nobody, which is as good: it is found in the others.
+            let _ = fs::write(directory.join("cgroup.procs"), child.to_string());
+        }
+        container.runtime("kill").args(["--all", &container.id, signal]).output().ok().silent();
+        until("the child's end", || (!is_alive(child)).then_some(()));
+        container.delete();
+    }
+}
+
+/// On a machine with v1 alone, so without `cgroup.kill`: whoever is killed has a successor by then.
+#[test]
+fn kill_ends_what_forks_faster_than_it_is_killed() {
+    requires!(cgroup::has("freezer"), "the freezer controller");
+    differs!(Runc, "1.1.5 kills init alone");
+    differs!(Crun, "kills init alone");
+    let script = "for i in 1 2 3 4 5 6 7 8; do sh /relay & done; echo ready; sleep 600 & wait";
+    let container = Bundle::sh(script)
+        .file("relay", "sh /relay &\n")
+        .without_namespace("pid")
+        .after_host_mounts("umount /sys/fs/cgroup/unified")
+        .start();
+    container.says("ready");
+    container.kill("KILL");
+    for directory in cgroup::directories(&container.cgroup).iter().filter(|it| it.exists()) {
+        assert_eq!(fs::read_to_string(directory.join("cgroup.procs")).unwrap(), "", "{directory:?}");
+    }
+    container.wait();
+    container.delete();
+}
+
+#[test]
 fn kill_of_a_container_in_the_hosts_pid_namespace_ends_all_of_it() {
     differs!(Runc, "1.1.5 kills init alone");
     differs!(Crun, "kills init alone");
