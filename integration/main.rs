@@ -25,6 +25,7 @@ use corten::error::phrases;
 
 mod support;
 
+mod busy_parents;
 mod capabilities;
 mod cgroup_removal;
 mod cgroups;
