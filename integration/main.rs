@@ -49,6 +49,7 @@ mod pause;
 mod pidfile;
 mod process;
 mod propagation;
+mod resources;
 mod rlimits;
 mod rootfs;
 mod rootless;

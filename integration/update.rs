@@ -197,6 +197,10 @@ fn huge_pages() {
     let reservation = file("hugetlb", "", "hugetlb.2MB.rsvd.max");
     update_by(&container, &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 8 << 20}]}));
     assert_eq!((limit.of(&container), reservation.of(&container)), ("8388608".to_owned(), "8388608".to_owned()));
+    requires!(
+        cgroup::directory_of("hugetlb", &container.cgroup).unwrap().join("hugetlb.1GB.max").exists(),
+        "1 GB pages"
+    );
     update_by(&container, &json!({"hugepageLimits": [{"pageSize": "1GB", "limit": 0}]}));
     assert_eq!(limit.of(&container), "8388608");
     assert_eq!(file("hugetlb", "", "hugetlb.1GB.max").of(&container), "0");

@@ -72,6 +72,11 @@ impl Invocation {
         self.arguments().nth(index)
     }
 
+    /// What follows the first argument.
+    pub fn further_arguments(&self) -> Vec<OsString> {
+        self.matches.get_many::<OsString>(ARGUMENTS).into_iter().flatten().skip(1).cloned().collect()
+    }
+
     /// The first argument: a container's id.
     pub fn id(&self) -> Result<&str> {
         let id = self.argument(0).unwrap_or_default();

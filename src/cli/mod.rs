@@ -7,6 +7,8 @@
 mod args;
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -16,6 +18,7 @@ mod list;
 mod log;
 mod output;
 mod pause;
+mod ps;
 mod relay;
 mod resume;
 mod run;
@@ -52,7 +55,7 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 13] = [
+static COMMANDS: [Command; 15] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
@@ -64,6 +67,8 @@ static COMMANDS: [Command; 13] = [
     resume::COMMAND,
     update::COMMAND,
     list::COMMAND,
+    ps::COMMAND,
+    events::COMMAND,
     spec::COMMAND,
     features::COMMAND,
 ];

@@ -1,5 +1,6 @@
 //! Standard output and error, which may be closed, read-only, or a pipe that nobody reads any more.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use corten::error::{OrCall, Result};
@@ -9,10 +10,16 @@ use nix::poll::PollFlags;
 
 /// Prints to standard output. Nobody there to read it is fine; a full disk is not.
 pub fn print(text: &str) -> Result<()> {
+    stream(text).map(|_| ())
+}
+
+/// The same, of something that goes on: it breaks off when nobody reads any more.
+pub fn stream(text: &str) -> Result<ControlFlow<()>> {
     match write_all(1, text.as_bytes()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
         // COMPAT(containerd): for sandbox containers it is /dev/null, opened for reading.
-        Err(Errno::EPIPE | Errno::EBADF) => Ok(()),
-        other => other.or_call(|| "write(standard output)"),
+        Err(Errno::EPIPE | Errno::EBADF) => Ok(ControlFlow::Break(())),
+        Err(errno) => Err(errno).or_call(|| "write(standard output)"),
     }
 }
 

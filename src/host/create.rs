@@ -187,6 +187,7 @@ impl Acts<'_> {
             luggage: &luggage,
             preserved_fds: plan.inside.preserved_fds,
             placement: record.cgroups.clone(),
+            earlier_oom_kills: cgroups.earlier_oom_kills()?,
         };
         let (mut process, channel) = spawn::launch(wanted, &sealed)?;
         *launched = true;

@@ -211,6 +211,7 @@ impl Acts<'_> {
                 preserved_fds: plan.preserved_fds,
                 // Who fails here takes nobody along.
                 placement: Placement::default(),
+                earlier_oom_kills: 0,
             };
             spawn::launch(wanted, &sealed)
         };

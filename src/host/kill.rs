@@ -21,13 +21,29 @@ impl Container {
     /// Sends a signal.
     pub fn kill(&mut self, signal: i32, whom: Whom) -> Result<()> {
         let everybody = whom == Whom::Everybody || (signal == libc::SIGKILL && !self.record.own_pid_namespace);
-        if everybody && signal == libc::SIGKILL {
-            // Whoever is in the cgroup must be of this container.
-            let _lock = self.lock()?;
-            let was_alive = self.status()?.is_alive();
-            cgroups::host::kill_all(&self.record.cgroups).within(|| self.named())?;
-            return if was_alive || whom == Whom::Everybody { Ok(()) } else { Err(self.not_running()) };
+        // Without a cgroup there is nobody else that could be found.
+        if everybody && !self.record.cgroups.groups.is_empty() {
+            self.kill_everybody(signal, whom)
+        } else {
+            self.kill_init(signal, whom)
         }
+    }
+
+    /// COMPAT(containerd's shim): also when the first process is gone, which may have left others behind.
+    fn kill_everybody(&mut self, signal: i32, whom: Whom) -> Result<()> {
+        // Whoever is in the cgroup must be of this container.
+        let _lock = self.lock()?;
+        let was_alive = self.status()?.is_alive();
+        let cgroups = &self.record.cgroups;
+        match signal {
+            libc::SIGKILL => cgroups::host::kill_all(cgroups),
+            _ => cgroups::host::signal_all(cgroups, signal),
+        }
+        .within(|| self.named())?;
+        if was_alive || whom == Whom::Everybody { Ok(()) } else { Err(self.not_running()) }
+    }
+
+    fn kill_init(&self, signal: i32, whom: Whom) -> Result<()> {
         match self.status()? {
             Status::Stopped if whom == Whom::Everybody => return Ok(()),
             Status::Stopped => return Err(self.not_running()),

@@ -6,6 +6,7 @@ mod attend;
 mod container;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod handover;
 mod kill;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use container::Container;
 pub use create::{CreateRequest, Running};
+pub use events::{Event, Events};
 pub use exec::{Changes, ExecRequest, Executed, ProcessChoice};
 pub use kill::Whom;
 pub use state::StateDocument;

@@ -24,6 +24,7 @@ use crate::sys::fd::Luggage;
 pub struct Launched {
     child: Option<Child>,
     cgroups: Placement,
+    earlier_oom_kills: u64,
 }
 
 /// What process to make.
@@ -41,6 +42,8 @@ pub struct Wanted<'a> {
     pub preserved_fds: u32,
     /// Whoever is here is killed with the process, when that comes to nothing.
     pub placement: Placement,
+    /// How many there had been killed for lack of memory before.
+    pub earlier_oom_kills: u64,
 }
 
 /// Makes the process. The channel's other end is its.
@@ -62,7 +65,8 @@ pub fn launch(wanted: Wanted<'_>, sealed: &Sealed) -> Result<(Launched, HostEnd)
     })
     .or_call(|| format!("clone3({:#x})", wanted.namespaces))
     .within(|| "make the container's process")?;
-    Ok((Launched { child: Some(child), cgroups: wanted.placement }, host_end))
+    let cgroups = wanted.placement;
+    Ok((Launched { child: Some(child), cgroups, earlier_oom_kills: wanted.earlier_oom_kills }, host_end))
 }
 
 impl Launched {
@@ -97,9 +101,15 @@ impl Launched {
         }
         match sys::pidfd::reap(&child.pidfd) {
             Ok(Ended::Exited(status)) => format!("ended with status {status} without a word"),
+            Ok(Ended::Killed(libc::SIGKILL)) if self.lacked_memory() => LACKED_MEMORY.to_owned(),
             Ok(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
             Err(errno) => format!("cannot be waited for: {errno}"),
         }
+    }
+
+    fn lacked_memory(&self) -> bool {
+        let kills = cgroups::oom_kills(&self.cgroups);
+        kills.is_ok_and(|kills| kills > self.earlier_oom_kills)
     }
 
     /// It is the container's first process now.
@@ -107,6 +117,9 @@ impl Launched {
         self.child.take().map(|child| child.pidfd)
     }
 }
+
+/// What the kernel did to a process for which the limit is too low.
+const LACKED_MEMORY: &str = "was killed for lack of memory (raise linux.resources.memory.limit)";
 
 impl Drop for Launched {
     fn drop(&mut self) {

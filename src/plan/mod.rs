@@ -240,14 +240,6 @@ fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint
     Ok(Some((seccomp::compile(profile)?, point)))
 }
 
-impl Plan {
-    /// The groups could not be made, and the container stays in the caller's.
-    pub fn do_without_cgroups(&mut self) {
-        self.cgroups = CgroupPlan::default();
-        self.inside.mounts.do_without_cgroups();
-    }
-}
-
 fn seccomp_point(process: &Process) -> SeccompPoint {
     if process.no_new_privileges { SeccompPoint::Last } else { SeccompPoint::BeforeDrop }
 }
@@ -267,6 +259,14 @@ pub enum Errand {
 pub enum ErrandRef<'a> {
     Init(&'a InsidePlan),
     Exec(&'a ExecPlan),
+}
+
+impl Plan {
+    /// The groups could not be made, and the container stays in the caller's.
+    pub fn do_without_cgroups(&mut self) {
+        self.cgroups = CgroupPlan::default();
+        self.inside.mounts.do_without_cgroups();
+    }
 }
 
 impl ErrandRef<'_> {

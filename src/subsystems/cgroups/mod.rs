@@ -3,6 +3,7 @@
 //! ```text
 //! linux.cgroupsPath ─► path ─► groups: one per hierarchy ─┐
 //! linux.resources ──► limits: v1 | v2: a list of writes ──┴─► host: make, write, be born in or join, freeze, kill, remove
+//! the kernel's files ◄── host: read ◄── stats: what was used; host: watch: OOM kills, and the end
 //! ```
 //!
 //! The plan is a value: every file that would be written, with the property that asks for it. The host's side carries it
@@ -18,7 +19,9 @@ pub mod limits;
 pub mod path;
 pub mod plan;
 mod restore;
+pub mod stats;
 mod v1;
 mod v2;
 
 pub use plan::{CgroupPlan, Driver, Group, IfDenied, Placement, Version, When, Wishes, Write};
+pub use stats::Stats;

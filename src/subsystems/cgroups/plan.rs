@@ -48,6 +48,11 @@ impl Group {
     pub fn directory(&self) -> PathBuf {
         self.mount_point.join(self.path.trim_start_matches('/'))
     }
+
+    /// Whether it is of the v1 hierarchy of `controller`.
+    pub fn is_of(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|known| known == controller)
+    }
 }
 
 /// Where a container's processes are. Kept in the state: every later command finds them by it, whatever it was told.
@@ -57,6 +62,18 @@ pub struct Placement {
     pub groups: Vec<Group>,
     /// The directories that were not there before, outermost first: they go when the container goes.
     pub made: Vec<PathBuf>,
+}
+
+impl Placement {
+    /// Its v2 group.
+    pub fn unified(&self) -> Option<&Group> {
+        self.groups.iter().find(|group| group.version == Version::V2)
+    }
+
+    /// The group in which `controller` counts: in its v1 hierarchy, else in that of v2.
+    pub fn group_of(&self, controller: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.is_of(controller)).or_else(|| self.unified())
+    }
 }
 
 /// Who makes the groups.

@@ -12,6 +12,7 @@ use super::delegation;
 use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
 use super::limits;
+use super::oom::oom_kills;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
@@ -34,6 +35,8 @@ struct Opened {
     directory: Directory,
     /// Whether we made it.
     is_new: bool,
+    /// KERNEL: at a limit of 0 processes nobody can be born in it, but anybody can be moved into it.
+    bears_none: bool,
 }
 
 impl Cgroups {
@@ -49,7 +52,7 @@ impl Cgroups {
                 return Err(Error::invalid("linux.cgroupsPath", why));
             }
             let is_new = cgroups.made.last() == Some(&group.directory());
-            cgroups.opened.push(Opened { group: group.clone(), directory, is_new });
+            cgroups.opened.push(Opened { group: group.clone(), directory, is_new, bears_none: false });
         }
         if let (Some(unified), false) = (cgroups.unified(), plan.has_v1()) {
             controllers::hand_down(&unified.group, &unified.directory, &plan.writes)?;
@@ -65,10 +68,8 @@ impl Cgroups {
     }
 
     /// Where the first process is to be born, on v2 and hybrid hosts.
-    ///
-    /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`, so only in one that is new.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.unified().filter(|opened| opened.is_new).map(|opened| opened.directory.as_fd())
+        self.unified().filter(|opened| opened.is_birthplace()).map(|opened| opened.directory.as_fd())
     }
 
     fn unified(&self) -> Option<&Opened> {
@@ -76,12 +77,22 @@ impl Cgroups {
     }
 
     fn to_join(&self) -> impl Iterator<Item = &Opened> {
-        self.opened.iter().filter(|opened| opened.group.version == Version::V1 || !opened.is_new)
+        self.opened.iter().filter(|opened| !opened.is_birthplace())
     }
 
-    /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before.
+    /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before or
+    /// may have no processes.
     pub fn must_be_joined(&self) -> bool {
         self.to_join().next().is_some()
+    }
+
+    /// How many OOM kills there were before; in a group that is new there was none.
+    pub fn earlier_oom_kills(&self) -> Result<u64> {
+        if self.opened.iter().all(|opened| opened.is_new) {
+            return Ok(0);
+        }
+        let groups = self.opened.iter().map(|opened| opened.group.clone()).collect();
+        oom_kills(&Placement { groups, made: Vec::new() })
     }
 
     /// Moves a process into all groups that it was not born in.
@@ -150,9 +161,12 @@ impl Cgroups {
         Ok(current)
     }
 
-    fn write(&self, write: &Write) -> Result<()> {
-        let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
-        let written = limits::write(group, directory, write);
+    fn write(&mut self, write: &Write) -> Result<()> {
+        let Some(opened) = self.opened.get_mut(write.group) else { return Ok(()) };
+        if write.file == "pids.max" {
+            opened.bears_none = write.value == "0";
+        }
+        let written = limits::write(&opened.group, &opened.directory, write);
         if write.property.starts_with(DEVICES) { self.unless_optional(written) } else { written }
     }
 
@@ -164,6 +178,13 @@ impl Cgroups {
             }
             other => other,
         }
+    }
+}
+
+impl Opened {
+    /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`, so only in one that is new.
+    fn is_birthplace(&self) -> bool {
+        self.group.version == Version::V2 && self.is_new && !self.bears_none
     }
 }
 

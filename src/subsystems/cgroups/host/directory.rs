@@ -21,12 +21,12 @@ use crate::sys;
 /// How directories are opened.
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
+/// Where v2 tells what happens to a group; poll(2) says POLLPRI when it changes.
+const EVENTS: &str = "cgroup.events";
+
 /// Names are taken as they are, and lead nowhere else.
 const BENEATH: ResolveFlag =
     ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_SYMLINKS).union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-
-/// Where v2 tells what happens to a group; poll(2) says POLLPRI when it changes.
-const EVENTS: &str = "cgroup.events";
 
 /// A cgroup's directory.
 #[derive(Debug)]
@@ -107,13 +107,7 @@ impl Directory {
 
     /// Writes to one of its files, in one call.
     pub fn write(&self, name: &str, value: &str) -> Result<()> {
-        let file = match self.open_file(name, OFlag::O_WRONLY) {
-            Ok(file) => file,
-            Err(error) => {
-                let controller = name.split_once('.').map_or(name, |(controller, _)| controller);
-                return Err(error.hint(format!("is the cgroup controller {controller:?} enabled?")));
-            }
-        };
+        let file = self.open_file(name, OFlag::O_WRONLY)?;
         nix::unistd::write(&file, value.as_bytes()).or_call(|| format!("write({name:?}, {value:?})")).map(drop)
     }
 
@@ -177,12 +171,21 @@ impl Directory {
 
     /// The names of the groups in it; none when it was removed.
     pub fn children(&self) -> Result<Vec<OsString>> {
+        self.entries(Type::Directory)
+    }
+
+    /// The names of its files.
+    pub fn files(&self) -> Result<Vec<String>> {
+        Ok(self.entries(Type::File)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    fn entries(&self, kind: Type) -> Result<Vec<OsString>> {
         let listing = || -> nix::Result<Vec<OsString>> {
             let mut names = Vec::new();
             for entry in Dir::openat(&self.0, ".", DIRECTORY, Mode::empty())?.iter() {
                 let entry = entry?;
                 let name = OsStr::from_bytes(entry.file_name().to_bytes());
-                if entry.file_type() == Some(Type::Directory) && name != "." && name != ".." {
+                if entry.file_type() == Some(kind) && name != "." && name != ".." {
                     names.push(name.to_owned());
                 }
             }
@@ -195,8 +198,9 @@ impl Directory {
     }
 }
 
+/// Ids; 0 stands for one that our pid namespace does not show.
 fn numbers(lines: &str) -> Vec<i32> {
-    lines.lines().filter_map(|line| line.parse().ok()).collect()
+    lines.lines().filter_map(|line| line.parse().ok()).filter(|number| *number > 0).collect()
 }
 
 /// What the kernel says of a group that was there a moment ago: of its name, and of its files when they are open.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
+use super::tree;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs;
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
@@ -183,13 +184,12 @@ fn stuck(group: &Group, directory: &Directory) -> Error {
 
 fn list_waiting(group: &Group, directory: &Directory, waiting: &mut Vec<String>) -> Result<()> {
     let file = if group.version == Version::V1 { "tasks" } else { "cgroup.threads" };
-    for thread in directory.read(file)?.lines().filter_map(|line| line.parse().ok()) {
-        if let Some(waits) = procfs::uninterruptible(thread)? {
-            waiting.push(format!("thread {thread} ({:?}), which waits in {}", waits.name, waits.place));
+    tree::outermost_first(directory, |it| {
+        for thread in it.read(file)?.lines().filter_map(|line| line.parse().ok()) {
+            if let Some(waits) = procfs::uninterruptible(thread)? {
+                waiting.push(format!("thread {thread} ({:?}), which waits in {}", waits.name, waits.place));
+            }
         }
-    }
-    for child in directory.children()? {
-        list_waiting(group, &directory.child(&child)?, waiting)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }

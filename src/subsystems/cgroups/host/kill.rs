@@ -1,25 +1,47 @@
-//! SIGKILL for everybody.
+//! Signals for everybody.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
 
 use super::directory::Directory;
 use super::freezer::thaw_all;
-use super::tree;
-use crate::error::{Error, Result};
+use super::processes::processes;
+use crate::error::{Error, Kind, OrCall, Result};
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 use crate::sys;
+
+/// How long a container may go on to make new processes while it gets a signal, and killed ones may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends SIGKILL to everybody in the container's groups and below. Frozen ones die too.
 pub fn kill_all(placement: &Placement) -> Result<()> {
     if !kill_at_once(&placement.groups)? {
-        for group in &placement.groups {
-            if let Some(directory) = Directory::open(group)? {
-                kill_one_by_one(&directory)?;
-            }
-        }
+        kill_in_rounds(placement, Instant::now() + PATIENCE)?;
     }
     thaw_all(placement)
+}
+
+/// Sends a signal that need not be deadly to everybody in the container's groups and below, also to those who are made
+/// meanwhile.
+pub fn signal_all(placement: &Placement, signal: i32) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut told = BTreeSet::new();
+    loop {
+        let new: BTreeSet<i32> = processes(placement)?.difference(&told).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::new(Kind::TimedOut, "it makes processes faster than they can be told"));
+        }
+        signal_each(placement, &new, signal)?;
+        told.extend(new);
+    }
 }
 
 /// `false`: there is no v2 group, or the kernel cannot.
@@ -44,18 +66,67 @@ fn kill_at_once(groups: &[Group]) -> Result<bool> {
     Ok(false)
 }
 
-/// ORDER: outermost first, so that those who make groups below are dead before we get there.
-fn kill_one_by_one(directory: &Directory) -> Result<()> {
-    tree::outermost_first(directory, kill_in)
-}
-
-fn kill_in(directory: &Directory) -> Result<()> {
-    for pid in directory.processes()? {
-        let Ok(pidfd) = sys::pidfd::open(pid) else { continue };
-        // The pid may have gone to somebody else between the read and the open: look again, with the pidfd in hand.
-        if directory.processes()?.contains(&pid) {
-            let _ = sys::pidfd::send_signal(&pidfd, libc::SIGKILL);
+/// Whoever forks faster than we kill is stopped first; only who was in the middle of a fork gets another one. Where nothing
+/// can be frozen it is a race.
+fn kill_in_rounds(placement: &Placement, deadline: Instant) -> Result<()> {
+    loop {
+        let everybody = processes(placement)?;
+        if everybody.is_empty() {
+            return Ok(());
+        }
+        hold(placement, Hold::Still);
+        let killed = processes(placement).and_then(|all| signal_each(placement, &all, libc::SIGKILL));
+        hold(placement, Hold::Loose);
+        if let Some(pidfd) = killed? {
+            sys::wait::until_ready(&pidfd, PollFlags::POLLIN, deadline).or_call(|| "poll(pidfd)")?;
+        }
+        if Instant::now() >= deadline {
+            let why = format!("processes are still there after {} s of SIGKILL", PATIENCE.as_secs());
+            return Err(Error::new(Kind::TimedOut, why));
         }
     }
-    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Hold {
+    Still,
+    Loose,
+}
+
+/// Only asks: nobody waits for the last one to be frozen, since who is not will be killed all the same.
+fn hold(placement: &Placement, how: Hold) {
+    let Some(group) = placement.group_of("freezer") else { return };
+    let (file, value) = match (group.version, how) {
+        (Version::V1, Hold::Still) => ("freezer.state", "FROZEN"),
+        (Version::V1, Hold::Loose) => ("freezer.state", "THAWED"),
+        (Version::V2, Hold::Still) => ("cgroup.freeze", "1"),
+        (Version::V2, Hold::Loose) => ("cgroup.freeze", "0"),
+    };
+    let write = |directory: Option<Directory>| directory.map_or(Ok(()), |directory| directory.write(file, value));
+    if let Err(error) = Directory::open(group).and_then(write) {
+        log::debug!("killing who may still fork: {error}");
+    }
+}
+
+/// How many are held at a time: a container may have more processes than we may have descriptors.
+const AT_A_TIME: usize = 256;
+
+/// The answer is one of those who got it.
+fn signal_each(placement: &Placement, pids: &BTreeSet<i32>, signal: i32) -> Result<Option<OwnedFd>> {
+    let pids: Vec<i32> = pids.iter().copied().collect();
+    let mut told = None;
+    for some in pids.chunks(AT_A_TIME) {
+        let hold = |pid: &i32| Some((*pid, sys::pidfd::open(*pid).ok()?));
+        let held: Vec<(i32, OwnedFd)> = some.iter().filter_map(hold).collect();
+        // A pid may have gone to somebody else between the read and the open: look again, with the pidfds in hand.
+        let still_inside = processes(placement)?;
+        for (pid, pidfd) in held.into_iter().filter(|(pid, _)| still_inside.contains(pid)) {
+            match sys::pidfd::send_signal(&pidfd, signal) {
+                Ok(()) => told = Some(pidfd),
+                Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(Error::call(format!("pidfd_send_signal({pid}, {signal})"), errno)),
+            }
+        }
+    }
+    Ok(told)
 }

@@ -1,4 +1,4 @@
-//! The runtime's side: making, joining, looking at, freezing, killing and removing cgroups.
+//! The runtime's side: making, joining, looking at, watching, freezing, killing and removing cgroups.
 
 mod controllers;
 mod create;
@@ -9,14 +9,22 @@ mod fitness;
 mod freezer;
 mod kill;
 mod limits;
+mod oom;
+mod processes;
 mod remove;
+mod stats;
 mod tree;
 mod update;
+mod watch;
 
 pub use create::Cgroups;
 pub use entrance::{Entrance, SubGroup};
 pub use fitness::{check_fitness, expected};
 pub use freezer::{freeze, is_frozen, thaw, thaw_all};
-pub use kill::kill_all;
+pub use kill::{kill_all, signal_all};
+pub use oom::oom_kills;
+pub use processes::processes;
 pub use remove::remove;
+pub use stats::read_stats;
 pub use update::update;
+pub use watch::{Seen, Watch};
