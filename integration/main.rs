@@ -45,6 +45,7 @@ mod masked_readonly;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod nested;
 mod pause;
 mod pidfile;
 mod process;
