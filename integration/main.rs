@@ -29,6 +29,7 @@ mod busy_parents;
 mod capabilities;
 mod cgroup_removal;
 mod cgroups;
+mod churn;
 mod cli;
 mod concurrency;
 mod delegation;
