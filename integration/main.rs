@@ -25,9 +25,11 @@ use corten::error::phrases;
 
 mod support;
 
+mod busy_parents;
 mod capabilities;
 mod cgroup_removal;
 mod cgroups;
+mod churn;
 mod cli;
 mod concurrency;
 mod delegation;
@@ -45,6 +47,7 @@ mod masked_readonly;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod nested;
 mod pause;
 mod pidfile;
 mod process;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 
+use super::controllers;
 use super::delegation;
 use super::directory::{Directory, is_gone};
 use super::freezer::is_frozen_group;
@@ -53,7 +54,9 @@ impl Cgroups {
             let is_new = cgroups.made.last() == Some(&group.directory());
             cgroups.opened.push(Opened { group: group.clone(), directory, is_new, bears_none: false });
         }
-        cgroups.enable_controllers(plan)?;
+        if let (Some(unified), false) = (cgroups.unified(), plan.has_v1()) {
+            controllers::hand_down(&unified.group, &unified.directory, &plan.writes)?;
+        }
         for write in &plan.writes {
             cgroups.write(write)?;
         }
@@ -156,31 +159,6 @@ impl Cgroups {
             }
         }
         Ok(current)
-    }
-
-    /// Hands every controller that there is down to the group, as runc does: engines read statistics of all of them.
-    fn enable_controllers(&self, plan: &CgroupPlan) -> Result<()> {
-        if plan.has_v1() {
-            return Ok(());
-        }
-        let Some(Opened { group, directory: leaf, .. }) = self.opened.first() else { return Ok(()) };
-        let root = Directory::at(&group.mount_point)?;
-        let arrived = leaf.controllers()?;
-        if root.controllers()?.iter().all(|controller| arrived.contains(controller)) {
-            return Ok(());
-        }
-        let mut current = root;
-        for name in group.path.split('/').filter(|name| !name.is_empty()) {
-            for controller in &current.controllers()? {
-                // Some cannot be enabled below processes or in threaded groups. Whether that matters shows when a limit
-                // of that controller is written.
-                if let Err(error) = current.write("cgroup.subtree_control", &format!("+{controller}")) {
-                    log::debug!("cgroup controller {controller} stays off above {name:?}: {error}");
-                }
-            }
-            current = current.child(name.as_ref())?;
-        }
-        Ok(())
     }
 
     fn write(&mut self, write: &Write) -> Result<()> {

@@ -96,6 +96,15 @@ impl Directory {
             .or_call(|| format!("openat2({name:?})"))
     }
 
+    /// Whether it has a file of that name.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        match self.open_file(name, OFlag::O_PATH) {
+            Ok(_) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes to one of its files, in one call.
     pub fn write(&self, name: &str, value: &str) -> Result<()> {
         let file = self.open_file(name, OFlag::O_WRONLY)?;

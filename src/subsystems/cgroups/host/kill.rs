@@ -49,9 +49,18 @@ fn kill_at_once(groups: &[Group]) -> Result<bool> {
     for group in groups.iter().filter(|group| group.version == Version::V2) {
         let Some(directory) = Directory::open(group)? else { continue };
         // KERNEL(5.14): one write for all, also for those that are just being forked.
-        match directory.open_file("cgroup.kill", OFlag::O_WRONLY) {
-            Ok(file) => return nix::unistd::write(&file, b"1").or_call(|| "write(\"cgroup.kill\")").map(|_| true),
-            Err(error) => log::debug!("killing one by one: {error}"),
+        let file = match directory.open_file("cgroup.kill", OFlag::O_WRONLY) {
+            Ok(file) => file,
+            Err(error) => {
+                log::debug!("killing one by one: {error}");
+                continue;
+            }
+        };
+        match nix::unistd::write(&file, b"1") {
+            Ok(_) => return Ok(true),
+            // A threaded group has threads, and only processes can be killed.
+            Err(Errno::EOPNOTSUPP) => log::debug!("killing one by one: the cgroup is threaded"),
+            Err(errno) => return Err(Error::call("write(\"cgroup.kill\")", errno)),
         }
     }
     Ok(false)

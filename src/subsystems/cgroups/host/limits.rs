@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
 use super::directory::Directory;
 use crate::error::{Error, Result, Within};
@@ -24,16 +23,8 @@ pub fn write(group: &Group, directory: &Directory, write: &Write) -> Result<()> 
 pub fn is_due(directory: &Directory, write: &Write) -> Result<bool> {
     match write.when {
         When::Always => Ok(true),
-        When::IfThere => has(directory, &write.file),
-        When::Without(other) => Ok(!has(directory, other)?),
-    }
-}
-
-fn has(directory: &Directory, file: &str) -> Result<bool> {
-    match directory.open_file(file, OFlag::O_PATH) {
-        Ok(_) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
-        Err(error) => Err(error),
+        When::IfThere => directory.has(&write.file),
+        When::Without(other) => Ok(!directory.has(other)?),
     }
 }
 

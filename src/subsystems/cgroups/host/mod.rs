@@ -1,5 +1,6 @@
 //! The runtime's side: making, joining, looking at, watching, freezing, killing and removing cgroups.
 
+mod controllers;
 mod create;
 mod delegation;
 mod directory;

@@ -1,0 +1,83 @@
+//! Containers one after the other, in numbers: nothing stays, and the last one costs what the first did.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::cgroup::{self, View};
+use crate::support::{Bundle, Container, differs, requires};
+
+const NUMBER: usize = 200;
+
+/// Limits of everything that the view has, and device rules, which are a program in the kernel.
+fn limits(pids: i64) -> Value {
+    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    if cgroup::has("memory") {
+        resources["memory"] = json!({"limit": 64 << 20});
+    }
+    if cgroup::has("cpu") {
+        resources["cpu"] = json!({"shares": 512, "quota": 50_000, "period": 100_000});
+    }
+    if cgroup::has("pids") {
+        resources["pids"] = json!({"limit": pids});
+    }
+    if cgroup::has("hugetlb") {
+        resources["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": pids * (2 << 20)}]);
+    }
+    resources
+}
+
+/// Device programs in the kernel, by the symbols of their compiled code: ours, and those of tests beside us.
+fn programs() -> usize {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
+    symbols.lines().filter(|line| line.contains("corten_devices")).count()
+}
+
+/// Everything that is done to a container, from `start` to `delete`.
+fn live(container: &Container) {
+    let call = |command: &str, flags: &[&str]| {
+        container.runtime(command).args(flags).arg(&container.id).output().ok().silent();
+    };
+    call("start", &[]);
+    call("update", &["--resources", container.path("update.json").to_str().unwrap()]);
+    call("pause", &[]);
+    call("resume", &[]);
+    container.kill("KILL");
+    container.wait();
+    container.delete();
+}
+
+#[test]
+fn two_hundred_leave_nothing_and_cost_the_same() {
+    requires!(cgroup::view() == View::Unified, "cgroup v2 alone");
+    differs!(Runc | Crun, "is not what this is about");
+    let bundle = Bundle::new().args(&["sleep", "600"]).set("/linux/resources", limits(50));
+    fs::write(bundle.path("update.json"), limits(60).to_string()).unwrap();
+    let before = programs();
+    let began = Instant::now();
+    let mut container = bundle.create();
+    let counted = programs();
+    live(&container);
+    let mut times = vec![began.elapsed()];
+    while times.len() < NUMBER {
+        let began = Instant::now();
+        container.create_again();
+        live(&container);
+        times.push(began.elapsed());
+    }
+    let (first, last) = (usual(&times[..NUMBER / 4]), usual(&times[NUMBER / 4 * 3..]));
+    // Tests beside us come and go: what is meant is that cost does not grow with the number.
+    let allowed = first * 3 / 2 + Duration::from_millis(20);
+    assert!(last <= allowed, "{last:?} each, and {first:?} in the beginning: {times:?}");
+    requires!(counted > 0, "a kernel that lists compiled programs");
+    let left = programs().saturating_sub(before);
+    assert!(left < NUMBER / 4, "{left} device programs are left of {NUMBER}");
+}
+
+/// The lower quartile, which a busy machine moves less than the median.
+fn usual(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times[times.len() / 4]
+}
