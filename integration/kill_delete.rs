@@ -202,7 +202,7 @@ fn does_not_delete_what_runs() {
     let container = Bundle::idle().start();
     container.refuses("delete", &[]).says(&container.id);
     assert_eq!(container.status(), "running");
-    container.kill("TERM");
+    container.terminate();
     assert_eq!(container.wait(), 0);
     container.delete();
 }

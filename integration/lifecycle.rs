@@ -13,7 +13,7 @@ fn goes_from_created_to_running_to_stopped_and_is_gone() {
     assert_eq!(container.status(), "created");
     container.start();
     assert_eq!(container.status(), "running");
-    container.kill("TERM");
+    container.terminate();
     assert_eq!(container.wait(), 0);
     assert_eq!(container.status(), "stopped");
     container.delete();

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, waitpid};
 use serde_json::Value;
 
 use super::refusal::Refusal;
@@ -95,6 +95,19 @@ impl Container {
     #[track_caller]
     pub fn kill(&self, signal: &str) {
         self.runtime("kill").args([&self.id, signal]).output().ok().silent();
+    }
+
+    /// SIGTERM, for which the program must have a trap: the kernel drops a signal for which a first process has none yet.
+    #[track_caller]
+    pub fn terminate(&self) {
+        until("a trap for SIGTERM", || self.catches(Signal::TERM).then_some(()));
+        self.kill("TERM");
+    }
+
+    fn catches(&self, signal: Signal) -> bool {
+        let status = self.proc("status");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
     }
 
     /// A command with this id that fails as it should.
