@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Everything that takes part.
 pub struct Conversation<'a> {
     pub plan: &'a Plan,
-    pub cgroups: &'a Cgroups,
+    pub cgroups: &'a mut Cgroups,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
     pub launched: &'a mut Launched,
@@ -104,7 +104,7 @@ impl Conversation<'_> {
             self.cgroups.join(pid)?;
             self.channel.go()?;
         }
-        Ok(())
+        self.cgroups.dismiss_placeholder()
     }
 
     /// SPEC(runtime, Lifecycle 3-4).

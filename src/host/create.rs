@@ -193,7 +193,7 @@ impl Acts<'_> {
             plan.inside.start = StartRoute::Fifos { go, report };
         }
         let host_mount = UndoMount(record.host_mount.clone());
-        let cgroups = Cgroups::create(&plan.cgroups)?;
+        let mut cgroups = Cgroups::create(&plan.cgroups)?;
         plan.inside.waits_for_cgroup = cgroups.must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
@@ -204,7 +204,7 @@ impl Acts<'_> {
         drop(luggage);
         let terminal = Conversation {
             plan,
-            cgroups: &cgroups,
+            cgroups: &mut cgroups,
             directory: self.directory,
             record,
             launched: &mut process,

@@ -129,7 +129,7 @@ impl Plan {
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
         let layout = machine.cgroups()?;
-        let cgroups = CgroupPlan::new(config, request.id, request.cgroup_driver, layout)?;
+        let cgroups = CgroupPlan::new(config, request.id, request.cgroup_driver, machine)?;
         let circumstances = mounts::plan::Circumstances {
             bundle: request.bundle,
             no_pivot: request.no_pivot,

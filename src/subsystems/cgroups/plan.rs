@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::systemd::{self, Unit, UnitPlan};
 use super::{device_filter, path, v1, v2};
 use crate::config::Config;
 use crate::config::resources::{DeviceRule, Resources};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Within};
+use crate::machine::Machine;
 use crate::machine::cgroups::{CgroupLayout, Hierarchy};
 use crate::sys::bpf::Instruction;
 
@@ -33,13 +35,8 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(hierarchy: &Hierarchy, cgroups_path: Option<&str>, id: &str, version: Version) -> Result<Self> {
-        Ok(Self {
-            mount_point: hierarchy.mount_point.clone(),
-            path: path::in_hierarchy(cgroups_path, id, hierarchy)?,
-            controllers: hierarchy.controllers.clone(),
-            version,
-        })
+    fn new(hierarchy: &Hierarchy, path: String, version: Version) -> Self {
+        Self { mount_point: hierarchy.mount_point.clone(), path, controllers: hierarchy.controllers.clone(), version }
     }
 
     /// Its directory.
@@ -53,6 +50,8 @@ impl Group {
 pub struct Placement {
     /// One place per hierarchy.
     pub groups: Vec<Group>,
+    /// What systemd calls them, if it made them.
+    pub unit: Option<Unit>,
     /// The directories that were not there before, outermost first: they go when the container goes.
     pub made: Vec<PathBuf>,
 }
@@ -83,10 +82,12 @@ pub struct Write {
 }
 
 /// Everything about the container's cgroups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CgroupPlan {
     /// One place per hierarchy.
     pub groups: Vec<Group>,
+    /// Started before the groups are looked for.
+    pub unit: Option<UnitPlan>,
     /// In order, before anybody is inside.
     pub writes: Vec<Write>,
     /// For cgroup v2, attached while the container builds its root.
@@ -95,23 +96,33 @@ pub struct CgroupPlan {
 
 impl CgroupPlan {
     /// Plans the groups and limits of `config`.
-    pub fn new(config: &Config, id: &str, driver: Driver, layout: &CgroupLayout) -> Result<Self> {
-        let cgroups_path = config.linux.cgroups_path.as_deref();
+    pub fn new(config: &Config, id: &str, driver: Driver, machine: &Machine) -> Result<Self> {
         let resources = &config.linux.resources;
         refuse_what_comes_later(resources)?;
-        match driver {
-            Driver::Cgroupfs => {}
+        let layout = machine.cgroups()?;
+        let rules = device_rules(resources);
+        let unit = match driver {
+            Driver::Cgroupfs => None,
             Driver::Systemd => {
-                let why = "the systemd cgroup driver is not part of this version of corten";
-                return Err(Error::unsupported("--systemd-cgroup", why));
+                let manager = machine.systemd().within(|| "--systemd-cgroup")?;
+                Some(systemd::plan(config, id, rules.as_deref(), layout, manager)?)
             }
             Driver::Disabled => return refuse_limits(resources).map(|()| Self::default()),
-        }
+        };
+        let (unit, path_of_unit) = unit.unzip();
+        let group = |hierarchy: &Hierarchy, version| -> Result<Group> {
+            let path = match &path_of_unit {
+                Some(path) => path.clone(),
+                None => path::in_hierarchy(config.linux.cgroups_path.as_deref(), id, hierarchy)?,
+            };
+            Ok(Group::new(hierarchy, path, version))
+        };
         match layout {
             CgroupLayout::V2(hierarchy) => Ok(Self {
-                groups: vec![Group::new(hierarchy, cgroups_path, id, Version::V2)?],
+                groups: vec![group(hierarchy, Version::V2)?],
+                unit,
                 writes: v2::writes(resources)?,
-                device_program: match device_rules(resources) {
+                device_program: match rules {
                     Some(rules) => device_filter::program(&rules),
                     None => Vec::new(),
                 },
@@ -119,13 +130,13 @@ impl CgroupPlan {
             CgroupLayout::V1 { hierarchies, unified } => {
                 let mut groups = Vec::new();
                 for hierarchy in hierarchies {
-                    groups.push(Group::new(hierarchy, cgroups_path, id, Version::V1)?);
+                    groups.push(group(hierarchy, Version::V1)?);
                 }
-                let writes = v1::writes(resources, device_rules(resources).as_deref(), &groups)?;
+                let writes = v1::writes(resources, rules.as_deref(), &groups)?;
                 if let Some(unified) = unified {
-                    groups.push(Group::new(unified, cgroups_path, id, Version::V2)?);
+                    groups.push(group(unified, Version::V2)?);
                 }
-                Ok(Self { groups, writes, device_program: Vec::new() })
+                Ok(Self { groups, unit, writes, device_program: Vec::new() })
             }
         }
     }

@@ -100,7 +100,7 @@ impl List {
 }
 
 /// `memory.swap` of the specification is memory *plus* swap; v2 limits swap alone.
-fn swap_only(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>> {
+pub(super) fn swap_only(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>> {
     const PROPERTY: &str = "linux.resources.memory.swap";
     match (limit, swap) {
         // COMPAT(runc): no limit of memory and nothing said of swap means no limit of either.
@@ -121,7 +121,7 @@ fn swap_only(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>> {
 
 /// `cpu.shares` 2..=262144 to `cpu.weight` 1..=10000, so that the default 1024 becomes the default 100:
 /// ceil(10^((log2(shares)^2 + 125 log2(shares)) / 612 - 7/34)).
-fn weight_from_shares(shares: u64) -> u64 {
+pub(super) fn weight_from_shares(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }

@@ -5,22 +5,34 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::directory::Directory;
 use super::freezer::is_frozen_group;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::machine::systemd::Bus;
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
+use crate::subsystems::cgroups::systemd::host::Placeholder;
+use crate::subsystems::cgroups::systemd::{self, Unit, UnitPlan};
 use crate::sys;
 use crate::sys::bpf::Instruction;
 
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroups {
     opened: Vec<Opened>,
     /// Outermost first.
     made: Vec<PathBuf>,
+    /// The unit that we started.
+    unit: Option<Unit>,
+    /// Whether only systemd may put the first process into it.
+    is_attached: bool,
+    /// What is in the unit instead of the first process.
+    placeholder: Option<Placeholder>,
+    /// To be written again when the placeholder does not count any more.
+    after_placeholder: Vec<Write>,
 }
 
 #[derive(Debug)]
@@ -34,29 +46,59 @@ struct Opened {
 impl Cgroups {
     /// Makes the groups and writes their limits. Nobody is inside yet.
     pub fn create(plan: &CgroupPlan) -> Result<Self> {
-        let mut cgroups = Self { opened: Vec::new(), made: Vec::new() };
+        let mut cgroups = Self::default();
+        if let Some(unit) = &plan.unit {
+            cgroups.start(unit)?;
+        }
         for group in &plan.groups {
-            let directory = cgroups.make(group)?;
+            let is_systemds = plan.unit.is_some() && systemd::is_systemds(group);
+            let directory = if is_systemds { Self::of_unit(group)? } else { cgroups.make(group)? };
             // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
             if is_frozen_group(group, &directory)? {
                 let why = format!("container's cgroup unexpectedly frozen ({:?})", group.directory());
                 return Err(Error::invalid("linux.cgroupsPath", why));
             }
-            let is_new = cgroups.made.last() == Some(&group.directory());
+            let is_new = is_systemds || cgroups.made.last() == Some(&group.directory());
             cgroups.opened.push(Opened { group: group.clone(), directory, is_new });
         }
         cgroups.enable_controllers(plan)?;
         for write in &plan.writes {
-            cgroups.write(write)?;
+            cgroups.limit(write)?;
         }
         Ok(cgroups)
+    }
+
+    /// Starts the unit, which is stopped when something fails.
+    fn start(&mut self, plan: &UnitPlan) -> Result<()> {
+        self.unit = Some(plan.unit.clone());
+        match systemd::host::start(plan) {
+            Ok(placeholder) => self.placeholder = placeholder,
+            Err(error) => {
+                // There is one of that name: it is somebody else's, and stays.
+                if error.kind() == Kind::Busy {
+                    self.unit = None;
+                }
+                return Err(error).within(|| "linux.cgroupsPath");
+            }
+        }
+        self.is_attached = match &plan.common {
+            None => false,
+            Some(common) => Directory::at(common)?.open_file("cgroup.procs", OFlag::O_WRONLY).is_err(),
+        };
+        Ok(())
+    }
+
+    /// The group that systemd made.
+    fn of_unit(group: &Group) -> Result<Directory> {
+        let missing = || Error::new(Kind::NotFound, format!("systemd made no cgroup {:?}", group.directory()));
+        Directory::open(group)?.ok_or_else(missing)
     }
 
     /// Where the first process is to be born, on v2 and hybrid hosts.
     ///
     /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`, so only in one that is new.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.unified().filter(|opened| opened.is_new).map(|opened| opened.directory.as_fd())
+        self.unified().filter(|opened| opened.is_new && !self.is_attached).map(|opened| opened.directory.as_fd())
     }
 
     fn unified(&self) -> Option<&Opened> {
@@ -69,7 +111,7 @@ impl Cgroups {
 
     /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before.
     pub fn must_be_joined(&self) -> bool {
-        self.to_join().next().is_some()
+        self.is_attached || self.to_join().next().is_some()
     }
 
     /// Moves a process into all groups that it was not born in.
@@ -77,6 +119,9 @@ impl Cgroups {
     /// KERNEL: the first of these writes waits for an RCU grace period when the machine was idle, 7-17 ms; the container
     /// builds its root meanwhile.
     pub fn join(&self, pid: i32) -> Result<()> {
+        if let (true, Some(unit)) = (self.is_attached, &self.unit) {
+            systemd::host::attach(unit, pid)?;
+        }
         for opened in self.to_join() {
             opened
                 .directory
@@ -84,6 +129,14 @@ impl Cgroups {
                 .within(|| format!("join cgroup {:?}", opened.group.directory()))?;
         }
         Ok(())
+    }
+
+    /// The first process is inside: nobody else is needed there.
+    pub fn dismiss_placeholder(&mut self) -> Result<()> {
+        if self.placeholder.take().is_none() {
+            return Ok(());
+        }
+        std::mem::take(&mut self.after_placeholder).iter().try_for_each(|write| self.write(write))
     }
 
     /// Attaches the device program to the v2 group.
@@ -100,6 +153,7 @@ impl Cgroups {
     pub fn keep(mut self) {
         self.opened.clear();
         self.made.clear();
+        self.unit = None;
     }
 
     /// Another container that goes may take a parent along that it made, at any moment: then we begin again.
@@ -140,7 +194,9 @@ impl Cgroups {
 
     /// Hands every controller that there is down to the group, as runc does: engines read statistics of all of them.
     fn enable_controllers(&self, plan: &CgroupPlan) -> Result<()> {
-        if plan.has_v1() {
+        // What a user's manager was given is handed down by Delegate=; the groups above are not the user's.
+        let is_users = self.unit.as_ref().is_some_and(|unit| unit.bus != Bus::System);
+        if plan.has_v1() || is_users {
             return Ok(());
         }
         let Some(Opened { group, directory: leaf, .. }) = self.opened.first() else { return Ok(()) };
@@ -163,6 +219,14 @@ impl Cgroups {
         Ok(())
     }
 
+    /// One process more may be inside as long as the placeholder is: the first one must find room to be born.
+    fn limit(&mut self, write: &Write) -> Result<()> {
+        let limit = (write.file == "pids.max").then(|| write.value.parse::<u64>().ok()).flatten();
+        let (Some(limit), Some(_)) = (limit, &self.placeholder) else { return self.write(write) };
+        self.after_placeholder.push(write.clone());
+        self.write(&Write { value: limit.saturating_add(1).to_string(), ..write.clone() })
+    }
+
     fn write(&self, write: &Write) -> Result<()> {
         let Some(Opened { group, directory, .. }) = self.opened.get(write.group) else { return Ok(()) };
         directory
@@ -176,9 +240,11 @@ impl Drop for Cgroups {
         let new = |opened: Opened| opened.is_new.then_some(opened.group);
         let groups = self.opened.drain(..).filter_map(new).collect();
         let made = std::mem::take(&mut self.made);
+        let unit = self.unit.take();
+        self.placeholder = None;
         // Whoever was inside was killed, and needs a moment to be gone.
         let deadline = Instant::now() + PATIENCE;
-        if let Err(error) = remove(&Placement { groups, made }, deadline) {
+        if let Err(error) = remove(&Placement { groups, unit, made }, deadline) {
             log::warn!("after a failed create: {error}");
         }
     }
