@@ -46,5 +46,6 @@ mod rlimits;
 mod rootfs;
 mod state_and_list;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod users;

@@ -33,6 +33,8 @@ pub struct Connection {
     kept: VecDeque<Incoming>,
     /// Whether a bus is in between, which must be told what we want to hear.
     has_bus: bool,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 /// A call that the other side refused.
@@ -68,22 +70,22 @@ pub type Answer = std::result::Result<Vec<Value>, Refusal>;
 impl Connection {
     /// Connects.
     pub fn open(bus: &Bus) -> Result<Self> {
-        Self::connect(bus).within(|| format!("connect to {bus}"))
+        Self::connect(bus, PATIENCE).within(|| format!("connect to {bus}"))
     }
 
-    fn connect(bus: &Bus) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
-        let (socket, has_bus) = match open_socket(&bus.socket()) {
+    fn connect(bus: &Bus, patience: Duration) -> Result<Self> {
+        let deadline = Instant::now() + patience;
+        let (socket, has_bus) = match open_socket(&bus.socket(), patience) {
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED)) => {
                 // Systemd itself listens, too: for machines without a D-Bus daemon.
-                let socket = open_socket(&bus.private_socket()).map_err(|_| error)?;
+                let socket = open_socket(&bus.private_socket(), patience).map_err(|_| error)?;
                 log::debug!("{bus} is spoken with directly: it has no D-Bus daemon");
                 (socket, false)
             }
             other => (other?, true),
         };
         let mut connection =
-            Self { socket, bus: bus.clone(), serial: 0, begun: Vec::new(), kept: VecDeque::new(), has_bus };
+            Self { socket, bus: bus.clone(), serial: 0, begun: Vec::new(), kept: VecDeque::new(), has_bus, patience };
         connection.authenticate(deadline)?;
         if has_bus {
             connection.call_bus("Hello", &[])?;
@@ -170,7 +172,7 @@ impl Connection {
             match sendmsg::<()>(self.socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => return Err(self.too_late("taking a message", PATIENCE)),
+                Err(Errno::EAGAIN) => return Err(self.too_late("its taking a message", self.patience)),
                 Err(errno) => return Err(Error::call("sendmsg(D-Bus)", errno)),
             }
             // They go along with the first byte.
@@ -181,13 +183,13 @@ impl Connection {
 
     /// The answer to a call.
     pub fn answer(&mut self, serial: u32, member: &str) -> Result<Answer> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let ours = |message: Incoming| match message {
             Incoming::Return { serial: of, body } if of == serial => Ok(Ok(body)),
             Incoming::Refusal { serial: of, name, text } if of == serial => Ok(Err(Refusal { name, text })),
             other => Err(other),
         };
-        self.wait(ours, deadline, &format!("its answer to {member}"))
+        self.wait(ours, deadline, &format!("its answer to {member}")).within(|| self.bus.to_string())
     }
 
     /// How the job ended: `done`, or why not.
@@ -199,7 +201,7 @@ impl Connection {
             },
             _ => Err(message),
         };
-        self.wait(ours, Instant::now() + patience, &format!("the end of job {job:?}"))
+        self.wait(ours, Instant::now() + patience, &format!("the end of job {job:?}")).within(|| self.bus.to_string())
     }
 
     /// Waits for the message that `ours` takes. Others are kept: a job may be done before its number is known.
@@ -240,11 +242,11 @@ impl Connection {
     fn fill(&mut self, deadline: Instant, what: &str) -> Result<()> {
         let began = Instant::now();
         if !sys::wait::until_ready(&self.socket, PollFlags::POLLIN, deadline).or_call(|| "poll(D-Bus)")? {
-            return Err(self.too_late(what, deadline.saturating_duration_since(began)));
+            return Err(self.too_late(what, began.elapsed()));
         }
         let mut chunk = [0_u8; 4096];
         match nix::unistd::read(&self.socket, &mut chunk) {
-            Ok(0) => Err(Error::new(Kind::Failed, format!("{} closed the connection instead of {what}", self.bus))),
+            Ok(0) => Err(Error::new(Kind::Failed, format!("the connection was closed instead of {what}"))),
             Ok(count) => {
                 self.begun.extend_from_slice(&chunk[..count]);
                 Ok(())
@@ -255,17 +257,18 @@ impl Connection {
     }
 
     fn too_late(&self, what: &str, patience: Duration) -> Error {
-        let why = format!("{} is waited for: {what} did not come in {:.0} s", self.bus, patience.as_secs_f64());
+        let why = format!("{what} did not come within {:.1} s", patience.as_secs_f64());
         Error::new(Kind::TimedOut, why)
     }
 }
 
-fn open_socket(path: &Path) -> Result<OwnedFd> {
+fn open_socket(path: &Path, patience: Duration) -> Result<OwnedFd> {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
     // It holds for connect(2) too, when too many others are waiting there.
-    let seconds = i64::try_from(PATIENCE.as_secs()).unwrap_or(1);
-    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(seconds)).or_call(|| "setsockopt(SO_SNDTIMEO)")?;
+    let milliseconds = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(milliseconds))
+        .or_call(|| "setsockopt(SO_SNDTIMEO)")?;
     let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
     connect(socket.as_fd().as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
     Ok(socket)
@@ -285,5 +288,54 @@ impl Bus {
             Self::System => "/run/systemd/private".into(),
             Self::User(socket) => socket.with_file_name("systemd/private"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// What becomes of a connection to somebody who says this and no more.
+    fn spoken_with(answer: &'static [u8], stays: bool) -> Error {
+        let directory = tempfile::tempdir().unwrap();
+        let bus = Bus::User(directory.path().join("bus"));
+        let listener = UnixListener::bind(bus.socket()).unwrap();
+        let other_side = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let greeting = stream.read(&mut [0; 512]).unwrap();
+            stream.write_all(answer).unwrap();
+            // To the end of the connection, which is the other's.
+            while stays && stream.read(&mut [0; 512]).is_ok_and(|count| count > 0) {}
+            greeting
+        });
+        let error = Connection::connect(&bus, Duration::from_millis(200)).unwrap_err();
+        assert!(other_side.join().unwrap() > 0);
+        error
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_waited_for_for_ever() {
+        let greeting = b"DATA\r\nOK 0af\r\nAGREE_UNIX_FD\r\n";
+        for (answer, stays, kind, text) in [
+            (&b""[..], true, Kind::TimedOut, "its greeting did not come within 0.2 s"),
+            (b"DATA\r\nOK", true, Kind::TimedOut, "its greeting did not come within 0.2 s"),
+            (greeting, true, Kind::TimedOut, "its answer to Hello did not come within 0.2 s"),
+            (b"", false, Kind::Failed, "the connection was closed instead of its greeting"),
+            (b"REJECTED EXTERNAL\r\n", true, Kind::Denied, "answers \"REJECTED EXTERNAL\""),
+        ] {
+            let error = spoken_with(answer, stays);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn nobody_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = Connection::open(&Bus::User(directory.path().join("bus"))).unwrap_err().to_string();
+        assert!(error.starts_with("connect to the user's systemd at ") && error.contains("no such file"), "{error}");
     }
 }
