@@ -59,6 +59,7 @@ mod rootfs;
 mod rootless;
 mod state_and_list;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod update;
 mod users;

@@ -183,6 +183,12 @@ impl Bundle {
         self
     }
 
+    /// Another cgroup than the default one; `linux.cgroupsPath` says how the runtime comes to it.
+    pub fn in_cgroup(mut self, path: &str) -> Self {
+        self.sandbox.cgroup = path.to_owned();
+        self
+    }
+
     /// A flag of `create` and `run`.
     pub fn option(mut self, option: impl Into<String>) -> Self {
         self.options.push(option.into());

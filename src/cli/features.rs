@@ -43,7 +43,7 @@ struct Document {
     mount_options: Vec<&'static str>,
     linux: LinuxFeature,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 0],
+    potentially_unsafe_config_annotations: [&'static str; 1],
 }
 
 /// COMPAT(runc): four spaces.
@@ -57,7 +57,7 @@ fn document() -> Result<String> {
         mount_options,
         linux: linux(),
         annotations: annotations(),
-        potentially_unsafe_config_annotations: [],
+        potentially_unsafe_config_annotations: ["org.systemd.property."],
     };
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -83,7 +83,7 @@ fn linux() -> LinuxFeature {
     use LinuxNamespaceType as Namespace;
     let mut cgroup = Cgroup::default();
     cgroup.set_v1(Some(true)).set_v2(Some(true)).set_rdma(Some(true));
-    cgroup.set_systemd(Some(false)).set_systemd_user(Some(false));
+    cgroup.set_systemd(Some(true)).set_systemd_user(Some(true));
     let mut rdt = IntelRdt::default();
     rdt.set_enabled(Some(false)).set_schemata(Some(false)).set_monitoring(Some(false));
     let mut policy = MemoryPolicy::default();

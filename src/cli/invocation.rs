@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use clap::ArgMatches;
 use corten::Runtime;
 use corten::error::{OrCall, Result, Within};
-use corten::machine::rootless;
+use corten::machine::{rootless, systemd};
 use corten::subsystems::cgroups::Driver;
 use nix::unistd::geteuid;
 
@@ -98,7 +98,7 @@ impl Invocation {
 
     /// The runtime.
     pub fn runtime(&self) -> Result<Runtime> {
-        Ok(Runtime::new(self.root()?))
+        Ok(Runtime::new(self.root()?).with_user_bus(user_bus()))
     }
 
     /// Whether the caller says that we have no privileges; `None`: that is for us to find out.
@@ -119,6 +119,12 @@ impl Invocation {
             }
         }
     }
+}
+
+fn user_bus() -> Option<PathBuf> {
+    let address = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok();
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    systemd::user_bus(address.as_deref(), runtime_dir.as_deref())
 }
 
 /// As Go's filepath.Abs: without `.`, `..` and double slashes.

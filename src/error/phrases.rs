@@ -4,6 +4,8 @@
 
 /// containerd's shim (delete: then all is well; kill: not found), CRI-O, youki's contest.
 pub const DOES_NOT_EXIST: &str = "container does not exist";
+/// runc's users and tests: `--systemd-cgroup` with the path of a cgroup.
+pub const SLICE_PREFIX_NAME: &str = "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups";
 /// Users and scripts of runc; CRI-O's tests.
 pub const ID_TAKEN: &str = "container with given ID already exists";
 /// containerd's shim and CRI-O: killing a stopped container is then no failure.

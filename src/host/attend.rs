@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Everything that takes part.
 pub struct Conversation<'a> {
     pub plan: &'a Plan,
-    pub cgroups: &'a Cgroups,
+    pub cgroups: &'a mut Cgroups,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
     /// For later processes.
@@ -100,10 +100,10 @@ impl Conversation<'_> {
         self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
         if self.plan.inside.waits_for_cgroup {
             // Slow when the machine was idle; the process builds its root meanwhile.
-            self.cgroups.join(pid)?;
+            self.cgroups.entrance().join(pid)?;
             self.channel.go()?;
         }
-        Ok(())
+        self.cgroups.dismiss_placeholder()
     }
 
     /// SPEC(runtime, Lifecycle 3-4).

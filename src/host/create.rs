@@ -173,8 +173,8 @@ impl Acts<'_> {
             plan.inside.start = StartRoute::Fifos { go, report };
         }
         let host_mount = UndoMount(record.host_mount.clone());
-        let cgroups = make_cgroups(plan, record)?;
-        plan.inside.waits_for_cgroup = cgroups.must_be_joined();
+        let mut cgroups = make_cgroups(plan, record)?;
+        plan.inside.waits_for_cgroup = cgroups.entrance().must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
         let snapshot = plan.snapshot(self.config);
@@ -183,7 +183,7 @@ impl Acts<'_> {
         let wanted = spawn::Wanted {
             namespaces: plan.route.launch,
             maps_before_exec: plan.route.maps_before_exec(),
-            birthplace: cgroups.birthplace(),
+            birthplace: cgroups.entrance().birthplace(),
             luggage: &luggage,
             preserved_fds: plan.inside.preserved_fds,
             placement: record.cgroups.clone(),
@@ -194,7 +194,7 @@ impl Acts<'_> {
         drop(luggage);
         let terminal = Conversation {
             plan,
-            cgroups: &cgroups,
+            cgroups: &mut cgroups,
             directory: self.directory,
             record,
             snapshot: &snapshot,

@@ -57,6 +57,13 @@ impl Runtime {
         Self { machine: Machine::default(), state_root: state_root.into(), init_image: "/proc/self/exe".into() }
     }
 
+    /// Says where the user's D-Bus daemon is, for users whose containers' cgroups are made by their own systemd.
+    #[must_use]
+    pub fn with_user_bus(mut self, socket: Option<PathBuf>) -> Self {
+        self.machine = Machine::with_user_bus(socket);
+        self
+    }
+
     /// Names the executable that first processes are made from: an installed `corten`.
     #[must_use]
     pub fn with_init_image(mut self, path: impl Into<PathBuf>) -> Self {

@@ -4,13 +4,16 @@ pub mod cgroups;
 pub mod lsm;
 pub mod online;
 pub mod rootless;
+pub mod systemd;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::error::Result;
 use cgroups::CgroupLayout;
 use lsm::Lsms;
 use online::Online;
+use systemd::ServiceManager;
 
 /// The host as the runtime finds it.
 #[derive(Debug, Default)]
@@ -20,9 +23,25 @@ pub struct Machine {
     lsms: OnceLock<Lsms>,
     cpus: OnceLock<Option<Online>>,
     memory_nodes: OnceLock<Option<Online>>,
+    systemd: OnceLock<ServiceManager>,
+    user_bus: Option<PathBuf>,
 }
 
 impl Machine {
+    /// A machine on which the user's D-Bus daemon, if there is one, is at this socket.
+    pub fn with_user_bus(socket: Option<PathBuf>) -> Self {
+        Self { user_bus: socket, ..Self::default() }
+    }
+
+    /// The service manager that makes our cgroups, when it is asked to.
+    pub fn systemd(&self) -> Result<&ServiceManager> {
+        if let Some(known) = self.systemd.get() {
+            return Ok(known);
+        }
+        let found = systemd::probe(self.user_bus.as_deref())?;
+        Ok(self.systemd.get_or_init(|| found))
+    }
+
     /// Where which cgroup hierarchy is mounted.
     pub fn cgroups(&self) -> Result<&CgroupLayout> {
         if let Some(known) = self.cgroups.get() {

@@ -63,6 +63,40 @@ pub fn launch(launch: &Launch<'_>) -> nix::Result<Child> {
     made?.ok_or(Errno::EINVAL)
 }
 
+/// Makes a process that does nothing until it is killed, and dies with the thread that made it.
+pub fn placeholder() -> nix::Result<Child> {
+    let parent = std::process::id();
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    // No signal at its end: it is nobody's business but ours, and who waits for all of our children does not get it.
+    let made = clone3(0, None, 0);
+    if let Ok(None) = made {
+        wait_for_death(parent);
+    }
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    made?.ok_or(Errno::EINVAL)
+}
+
+/// The child's side of [`placeholder`]. All signals that can be are blocked.
+fn wait_for_death(parent: u32) -> ! {
+    loop {
+        // SAFETY: raw system calls on integers.
+        unsafe {
+            libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            // The runtime's locks and the callers' pipes are not ours to keep open.
+            libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+            if libc::syscall(libc::SYS_getppid) != libc::c_long::from(parent) {
+                // It died before we had asked to hear of it.
+                libc::syscall(libc::SYS_exit_group, 0);
+            }
+            libc::syscall(libc::SYS_rt_sigsuspend, &raw const ALL_BLOCKED, size_of_val(&ALL_BLOCKED));
+        }
+    }
+}
+
+/// The kernel's own signal set: 64 bits.
+static ALL_BLOCKED: u64 = u64::MAX;
+
 /// Copies the calling process into new namespaces; `None` is the answer in the copy, whose parent is *our* parent
 /// (CLONE_PARENT), so that the runtime can wait for it when we are gone.
 ///

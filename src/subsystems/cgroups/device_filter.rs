@@ -59,7 +59,8 @@ fn allows_everything(rules: &[DeviceRule]) -> bool {
     rules.last().is_some_and(|rule| rule.allow && matches_everything(rule))
 }
 
-fn matches_everything(rule: &DeviceRule) -> bool {
+/// Whether it is about every access to every device.
+pub fn matches_everything(rule: &DeviceRule) -> bool {
     rule.kind == DeviceRuleKind::All
         && rule.major.is_none()
         && rule.minor.is_none()

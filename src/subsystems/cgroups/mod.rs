@@ -6,6 +6,8 @@
 //! the kernel's files ◄── host: read ◄── stats: what was used; host: watch: OOM kills, and the end
 //! ```
 //!
+//! With systemd's driver a transient unit comes before the groups ([`systemd`]); the rest is the same.
+//!
 //! The plan is a value: every file that would be written, with the property that asks for it. The host's side carries it
 //! out before anybody is inside. On v2 the container's first process is *born* in its group (CLONE_INTO_CGROUP); a write
 //! to `cgroup.procs` would cost a grace period of 7-17 ms on an idle machine. On v1 there is no other way, so the write
@@ -20,6 +22,7 @@ pub mod path;
 pub mod plan;
 mod restore;
 pub mod stats;
+pub mod systemd;
 mod v1;
 mod v2;
 

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::systemd::{self, Unit, UnitPlan};
 use super::{device_filter, limits, path};
 use crate::config::resources::Resources;
 use crate::config::{Config, IdMappings, NamespaceKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Within};
 use crate::machine::Machine;
 use crate::machine::cgroups::{CgroupLayout, Hierarchy, MOUNT_POINT};
+use crate::machine::systemd::Bus;
 use crate::sys::bpf::Instruction;
 
 /// Which interface a hierarchy has.
@@ -35,13 +37,8 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(hierarchy: &Hierarchy, cgroups_path: Option<&str>, id: &str, version: Version) -> Result<Self> {
-        Ok(Self {
-            mount_point: hierarchy.mount_point.clone(),
-            path: path::in_hierarchy(cgroups_path, id, hierarchy)?,
-            controllers: hierarchy.controllers.clone(),
-            version,
-        })
+    fn new(hierarchy: &Hierarchy, path: String, version: Version) -> Self {
+        Self { mount_point: hierarchy.mount_point.clone(), path, controllers: hierarchy.controllers.clone(), version }
     }
 
     /// Its directory.
@@ -60,6 +57,8 @@ impl Group {
 pub struct Placement {
     /// One place per hierarchy.
     pub groups: Vec<Group>,
+    /// What systemd calls them, if it makes them.
+    pub unit: Option<Unit>,
     /// The directories that were not there before, outermost first: they go when the container goes.
     pub made: Vec<PathBuf>,
 }
@@ -73,6 +72,11 @@ impl Placement {
     /// The group in which `controller` counts: in its v1 hierarchy, else in that of v2.
     pub fn group_of(&self, controller: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.is_of(controller)).or_else(|| self.unified())
+    }
+
+    /// Whether this group was not there before the container, and goes with it.
+    pub fn has_made(&self, group: &Group) -> bool {
+        self.made.contains(&group.directory()) || (self.unit.is_some() && systemd::is_systemds(group))
     }
 }
 
@@ -116,10 +120,12 @@ pub enum When {
 }
 
 /// Everything about the container's cgroups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CgroupPlan {
     /// One place per hierarchy.
     pub groups: Vec<Group>,
+    /// Started before the groups are looked for.
+    pub unit: Option<UnitPlan>,
     /// In order, before anybody is inside.
     pub writes: Vec<Write>,
     /// For cgroup v2, attached while the container builds its root.
@@ -160,30 +166,25 @@ impl CgroupPlan {
     /// Plans the groups and limits of `config`.
     pub fn new(config: &Config, wishes: &Wishes<'_>, machine: &Machine) -> Result<Self> {
         let Wishes { id, driver, rootless } = *wishes;
-        let cgroups_path = config.linux.cgroups_path.as_deref();
         let resources = &config.linux.resources;
-        match driver {
-            Driver::Cgroupfs => {}
-            Driver::Systemd => {
-                let why = "the systemd cgroup driver is not part of this version of corten";
-                return Err(Error::unsupported("--systemd-cgroup", why));
-            }
+        let manager = match driver {
+            Driver::Cgroupfs => None,
+            Driver::Systemd => Some(machine.systemd().within(|| "--systemd-cgroup")?),
             Driver::Disabled => return refuse_limits(resources).map(|()| Self::default()),
-        }
-        let mut groups = Vec::new();
-        match machine.cgroups()? {
-            CgroupLayout::V2(hierarchy) => groups.push(Group::new(hierarchy, cgroups_path, id, Version::V2)?),
-            CgroupLayout::V1 { hierarchies, unified } => {
-                for hierarchy in hierarchies {
-                    groups.push(Group::new(hierarchy, cgroups_path, id, Version::V1)?);
-                }
-                if let Some(unified) = unified {
-                    groups.push(Group::new(unified, cgroups_path, id, Version::V2)?);
-                }
-            }
-        }
+        };
+        let unit = manager.map(|manager| systemd::place(config, id, manager)).transpose()?;
+        let groups = groups(machine.cgroups()?, |hierarchy| match &unit {
+            Some(unit) => Ok(unit.path.clone()),
+            None => path::in_hierarchy(config.linux.cgroups_path.as_deref(), id, hierarchy),
+        })?;
         // A new group says nothing yet.
         let writes = limits::writes(resources, &groups, machine, &|_, _| None)?;
+        let unit = match manager.zip(unit) {
+            None => None,
+            Some((manager, place)) => {
+                Some(systemd::plan(config, id, place, manager, (&writes, limits::version(&groups)))?)
+            }
+        };
         let (device_program, delegate_to) = match limits::version(&groups) {
             Version::V2 => {
                 let rules = device_filter::effective_rules(resources);
@@ -194,6 +195,7 @@ impl CgroupPlan {
         let rootless = rootless.map_or_else(|| machine.is_rootless(), Ok)?;
         Ok(Self {
             groups,
+            unit,
             writes,
             device_program: device_program.unwrap_or_default(),
             delegate_to,
@@ -202,10 +204,25 @@ impl CgroupPlan {
         })
     }
 
+    /// Whether a user's own systemd makes the group: what it was given it hands down, and the groups above are not the user's.
+    pub fn is_of_user_s_systemd(&self) -> bool {
+        self.unit.as_ref().is_some_and(|plan| plan.unit.bus != Bus::System)
+    }
+
     /// Whether there are v1 hierarchies, which can only be joined by a write.
     pub fn has_v1(&self) -> bool {
-        self.groups.iter().any(|group| group.version == Version::V1)
+        limits::version(&self.groups) == Version::V1
     }
+}
+
+/// One group in each hierarchy, at the place that `path` gives.
+fn groups(layout: &CgroupLayout, path: impl Fn(&Hierarchy) -> Result<String>) -> Result<Vec<Group>> {
+    let (v1, v2) = match layout {
+        CgroupLayout::V2(hierarchy) => (&[][..], Some(hierarchy)),
+        CgroupLayout::V1 { hierarchies, unified } => (&hierarchies[..], unified.as_ref()),
+    };
+    let versions = v1.iter().map(|it| (it, Version::V1)).chain(v2.map(|it| (it, Version::V2)));
+    versions.map(|(hierarchy, version)| Ok(Group::new(hierarchy, path(hierarchy)?, version))).collect()
 }
 
 /// SPEC(config-linux, "Cgroup ownership"): of a new cgroup namespace whose root the container may write to.

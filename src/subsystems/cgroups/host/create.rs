@@ -1,7 +1,5 @@
 //! The groups of a container that is being created.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,108 +8,117 @@ use nix::sys::stat::{Mode, mkdirat};
 use super::controllers;
 use super::delegation;
 use super::directory::{Directory, is_gone};
+use super::entrance::{Entrance, Opened};
 use super::freezer::is_frozen_group;
 use super::limits;
 use super::oom::oom_kills;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
+use crate::subsystems::cgroups::systemd::host::Placeholder;
+use crate::subsystems::cgroups::systemd::{self, UnitPlan};
 use crate::sys;
 use crate::sys::bpf::Instruction;
 
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
 #[derive(Debug, Default)]
 pub struct Cgroups {
-    opened: Vec<Opened>,
-    /// Outermost first.
-    made: Vec<PathBuf>,
+    entrance: Entrance,
+    /// What was made so far.
+    placement: Placement,
+    /// What is in systemd's unit until the first process is.
+    placeholder: Option<Placeholder>,
+    /// Limits to be written again when the placeholder does not count any more.
+    after_placeholder: Vec<Write>,
     /// See [`CgroupPlan::devices_are_optional`].
     devices_are_optional: bool,
-}
-
-#[derive(Debug)]
-struct Opened {
-    group: Group,
-    directory: Directory,
-    /// Whether we made it.
-    is_new: bool,
-    /// KERNEL: at a limit of 0 processes nobody can be born in it, but anybody can be moved into it.
-    bears_none: bool,
 }
 
 impl Cgroups {
     /// Makes the groups and writes their limits. Nobody is inside yet.
     pub fn create(plan: &CgroupPlan) -> Result<Self> {
-        let mut cgroups =
-            Self { opened: Vec::new(), made: Vec::new(), devices_are_optional: plan.devices_are_optional };
-        for group in &plan.groups {
-            let directory = cgroups.make(group)?;
-            // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
-            if is_frozen_group(group, &directory)? {
-                let why = format!("container's cgroup unexpectedly frozen ({:?})", group.directory());
-                return Err(Error::invalid("linux.cgroupsPath", why));
-            }
-            let is_new = cgroups.made.last() == Some(&group.directory());
-            cgroups.opened.push(Opened { group: group.clone(), directory, is_new, bears_none: false });
+        let mut cgroups = Self::default();
+        cgroups.devices_are_optional = plan.devices_are_optional;
+        if let Some(unit) = &plan.unit {
+            cgroups.start(unit)?;
         }
-        if let (Some(unified), false) = (cgroups.unified(), plan.has_v1()) {
+        for group in &plan.groups {
+            cgroups.add(group)?;
+        }
+        cgroups.entrance.ask_systemd(&cgroups.placement)?;
+        if let Some(unified) = cgroups.entrance.unified().filter(|_| !plan.has_v1() && !plan.is_of_user_s_systemd()) {
             controllers::hand_down(&unified.group, &unified.directory, &plan.writes)?;
         }
         for write in &plan.writes {
-            cgroups.write(write)?;
+            cgroups.limit(write)?;
         }
-        if let (Some(user), Some(unified)) = (plan.delegate_to, cgroups.unified()) {
+        if let (Some(user), Some(unified)) = (plan.delegate_to, cgroups.entrance.unified()) {
             delegation::give(&unified.directory, user)
                 .within(|| format!("delegate cgroup {:?}", unified.group.directory()))?;
         }
         Ok(cgroups)
     }
 
-    /// Where the first process is to be born, on v2 and hybrid hosts.
-    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.unified().filter(|opened| opened.is_birthplace()).map(|opened| opened.directory.as_fd())
+    /// Starts the unit, which is stopped when something fails.
+    fn start(&mut self, plan: &UnitPlan) -> Result<()> {
+        self.placement.unit = Some(plan.unit.clone());
+        let started = systemd::host::start(plan);
+        if started.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
+            // There is one of that name: it is somebody else's, and stays.
+            self.placement.unit = None;
+        }
+        self.placeholder = started.within(|| "linux.cgroupsPath")?;
+        Ok(())
     }
 
-    fn unified(&self) -> Option<&Opened> {
-        self.opened.iter().find(|opened| opened.group.version == Version::V2)
+    fn add(&mut self, group: &Group) -> Result<()> {
+        let directory = match &self.placement.unit {
+            Some(_) if systemd::is_systemds(group) => {
+                let missing = || Error::new(Kind::NotFound, format!("systemd made no cgroup {:?}", group.directory()));
+                Directory::open(group)?.ok_or_else(missing)?
+            }
+            _ => self.make(group)?,
+        };
+        // SPEC(config-linux, "cgroupsPath"): below a frozen parent nothing would ever run.
+        if is_frozen_group(group, &directory)? {
+            let why = format!("container's cgroup unexpectedly frozen ({:?})", group.directory());
+            return Err(Error::invalid("linux.cgroupsPath", why));
+        }
+        let is_new = self.placement.has_made(group);
+        if is_new {
+            self.placement.groups.push(group.clone());
+        }
+        let by_birth = is_new && group.version == Version::V2;
+        self.entrance.add(Opened { group: group.clone(), directory, by_birth });
+        Ok(())
     }
 
-    fn to_join(&self) -> impl Iterator<Item = &Opened> {
-        self.opened.iter().filter(|opened| !opened.is_birthplace())
-    }
-
-    /// Whether there are groups that can only be joined by a write: all of v1, and one of v2 that was there before or
-    /// may have no processes.
-    pub fn must_be_joined(&self) -> bool {
-        self.to_join().next().is_some()
+    /// Where the first process goes in.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
     /// How many OOM kills there were before; in a group that is new there was none.
     pub fn earlier_oom_kills(&self) -> Result<u64> {
-        if self.opened.iter().all(|opened| opened.is_new) {
+        let groups: Vec<_> = self.entrance.opened().iter().map(|opened| opened.group.clone()).collect();
+        if groups == self.placement.groups {
             return Ok(0);
         }
-        let groups = self.opened.iter().map(|opened| opened.group.clone()).collect();
-        oom_kills(&Placement { groups, made: Vec::new() })
+        oom_kills(&Placement { groups, ..Placement::default() })
     }
 
-    /// Moves a process into all groups that it was not born in.
-    ///
-    /// KERNEL: the first of these writes waits for an RCU grace period when the machine was idle, 7-17 ms; the container
-    /// builds its root meanwhile.
-    pub fn join(&self, pid: i32) -> Result<()> {
-        for opened in self.to_join() {
-            opened
-                .directory
-                .write("cgroup.procs", &pid.to_string())
-                .within(|| format!("join cgroup {:?}", opened.group.directory()))?;
+    /// The first process is inside: nobody else is needed there.
+    pub fn dismiss_placeholder(&mut self) -> Result<()> {
+        if self.placeholder.take().is_none() {
+            return Ok(());
         }
-        Ok(())
+        let again = std::mem::take(&mut self.after_placeholder);
+        again.iter().try_for_each(|write| self.write(write))
     }
 
     /// Attaches the device program to the v2 group.
     pub fn attach_device_program(&self, program: &[Instruction]) -> Result<()> {
-        let Some(unified) = self.unified().filter(|_| !program.is_empty()) else { return Ok(()) };
+        let Some(unified) = self.entrance.unified().filter(|_| !program.is_empty()) else { return Ok(()) };
         let attach = || -> Result<()> {
             let loaded = sys::bpf::load_device_program(program).or_call(|| "bpf(PROG_LOAD, CGROUP_DEVICE)")?;
             sys::bpf::attach_device_program(&unified.directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
@@ -121,8 +128,7 @@ impl Cgroups {
 
     /// The container is complete: its groups stay.
     pub fn keep(mut self) {
-        self.opened.clear();
-        self.made.clear();
+        self.placement = Placement::default();
     }
 
     /// Another container that goes may take a parent along that it made, at any moment: then we begin again.
@@ -149,7 +155,7 @@ impl Cgroups {
                 Err(errno) => return Err(gone(Error::call(format!("mkdir({path:?})"), errno))),
             };
             if made {
-                self.made.push(path.clone());
+                self.placement.made.push(path.clone());
             }
             let parent = current;
             current = parent.child(name.as_ref()).map_err(gone)?;
@@ -161,11 +167,24 @@ impl Cgroups {
         Ok(current)
     }
 
-    fn write(&mut self, write: &Write) -> Result<()> {
-        let Some(opened) = self.opened.get_mut(write.group) else { return Ok(()) };
-        if write.file == "pids.max" {
-            opened.bears_none = write.value == "0";
+    /// KERNEL: at a limit of 0 processes nobody can be born in a group, but anybody can be moved into it. As long as the
+    /// placeholder is inside, there is room for one more.
+    fn limit(&mut self, write: &Write) -> Result<()> {
+        let Some(limit) = (write.file == "pids.max").then(|| write.value.parse::<u64>().ok()).flatten() else {
+            return self.write(write);
+        };
+        if let Some(opened) = self.entrance.opened_mut(write.group).filter(|_| limit == 0) {
+            opened.by_birth = false;
         }
+        if self.placeholder.is_none() {
+            return self.write(write);
+        }
+        self.after_placeholder.push(write.clone());
+        self.write(&Write { value: limit.saturating_add(1).to_string(), ..write.clone() })
+    }
+
+    fn write(&self, write: &Write) -> Result<()> {
+        let Some(opened) = self.entrance.opened().get(write.group) else { return Ok(()) };
         let written = limits::write(&opened.group, &opened.directory, write);
         if write.property.starts_with(DEVICES) { self.unless_optional(written) } else { written }
     }
@@ -181,21 +200,11 @@ impl Cgroups {
     }
 }
 
-impl Opened {
-    /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`, so only in one that is new.
-    fn is_birthplace(&self) -> bool {
-        self.group.version == Version::V2 && self.is_new && !self.bears_none
-    }
-}
-
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        let new = |opened: Opened| opened.is_new.then_some(opened.group);
-        let groups = self.opened.drain(..).filter_map(new).collect();
-        let made = std::mem::take(&mut self.made);
         // Whoever was inside was killed, and needs a moment to be gone.
         let deadline = Instant::now() + PATIENCE;
-        if let Err(error) = remove(&Placement { groups, made }, deadline) {
+        if let Err(error) = remove(&self.placement, deadline) {
             log::warn!("after a failed create: {error}");
         }
     }

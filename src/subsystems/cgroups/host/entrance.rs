@@ -1,4 +1,4 @@
-//! The groups of a container that is there, opened for a further process.
+//! The groups that a process goes into: the container's first one, and further ones.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path};
@@ -7,6 +7,7 @@ use super::directory::Directory;
 use crate::error::{Error, Result, Within};
 use crate::fs::procfs;
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
+use crate::subsystems::cgroups::systemd::{self, Unit};
 
 /// `--cgroup` of exec: a group below the container's, in the hierarchies of some controllers or in all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,78 +30,127 @@ impl SubGroup {
     }
 }
 
-/// Where a further process goes in.
-#[derive(Debug)]
-pub struct Entrance(Vec<Opened>);
+/// Names the v2 hierarchy among the controllers.
+const UNIFIED: &str = "";
 
+/// Where a process goes into: groups that are held open.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    opened: Vec<Opened>,
+    /// The systemd that alone may move a process into the v2 group, and where below its unit that is.
+    by_systemd: Option<(Unit, String)>,
+}
+
+/// One group.
 #[derive(Debug)]
-struct Opened {
-    group: Group,
-    directory: Directory,
+pub struct Opened {
+    pub group: Group,
+    pub directory: Directory,
+    /// Whether a process can be born in it; else it can only be moved there.
+    ///
     /// KERNEL(6.14): nobody can be born in a group that ever received `cgroup.kill`; one that create made did not.
-    by_birth: bool,
+    pub by_birth: bool,
 }
 
 impl Entrance {
     /// Opens the container's groups, or those below them that were asked for.
     pub fn open(placement: &Placement, below: &[SubGroup]) -> Result<Self> {
         check_controllers(placement, below)?;
-        let mut opened = Vec::new();
+        let mut entrance = Self::default();
         for group in &placement.groups {
             let place = place_below(group, below);
             let within = || format!("adding pid to cgroup {:?}", place.directory());
             let directory = Directory::at(&place.directory()).within(within)?;
-            let by_birth = group.version == Version::V2 && placement.made.contains(&group.directory());
-            opened.push(Opened { group: place, directory, by_birth });
+            let by_birth = group.version == Version::V2 && placement.has_made(group);
+            entrance.add(Opened { group: place, directory, by_birth });
         }
-        Ok(Self(opened))
+        entrance.ask_systemd(placement)?;
+        Ok(entrance)
     }
 
     /// The groups that a process of the container is in, when its own ones take nobody: a container that hands controllers
     /// down, as systemd does, has all its processes below (cgroups(7), "no internal processes").
     pub fn beside(placement: &Placement, pid: i32) -> Result<Self> {
         let own = procfs::read_own(&format!("/proc/{pid}/cgroup"))?;
-        let mut below = placement.clone();
-        for group in below.groups.iter_mut().filter(|group| group.version == Version::V2) {
-            if let Some(path) =
-                own.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with(&group.path))
-            {
-                group.path = path.to_owned();
-            }
+        let unified = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let below = |group: &Group| match unified.strip_prefix(&group.path) {
+            Some(path) if group.version == Version::V2 => path.to_owned(),
+            _ => String::new(),
+        };
+        let path = placement.groups.iter().map(below).find(|path| !path.is_empty()).unwrap_or_default();
+        let controllers = vec![UNIFIED.to_owned()];
+        Self::open(placement, &[SubGroup { controllers, path }])
+    }
+
+    /// One group more.
+    pub fn add(&mut self, opened: Opened) {
+        self.opened.push(opened);
+    }
+
+    /// Who may not move a process into the unit himself has its systemd do that.
+    pub fn ask_systemd(&mut self, placement: &Placement) -> Result<()> {
+        let (Some(unit), Some(top)) = (&placement.unit, placement.unified()) else { return Ok(()) };
+        let Some(opened) = self.opened.iter_mut().find(|opened| opened.group.version == Version::V2) else {
+            return Ok(());
+        };
+        if systemd::host::is_out_of_reach(unit, &opened.group)? {
+            opened.by_birth = false;
+            let below = opened.group.path.strip_prefix(&top.path).unwrap_or_default();
+            self.by_systemd = Some((unit.clone(), below.to_owned()));
         }
-        let mut entrance = Self::open(&below, &[])?;
-        for (opened, group) in entrance.0.iter_mut().zip(&placement.groups) {
-            opened.by_birth = group.version == Version::V2 && placement.made.contains(&group.directory());
-        }
-        Ok(entrance)
+        Ok(())
     }
 
     /// The v2 group to be born in.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.0.iter().find(|opened| opened.by_birth).map(|opened| opened.directory.as_fd())
+        self.opened.iter().find(|opened| opened.by_birth).map(|opened| opened.directory.as_fd())
     }
 
     fn to_join(&self) -> impl Iterator<Item = &Opened> {
-        self.0.iter().filter(|opened| !opened.by_birth)
+        self.opened.iter().filter(|opened| !opened.by_birth)
     }
 
-    /// Whether there are groups that can only be joined by a write.
+    /// Whether there are groups that can only be joined by a write: all of v1, and of v2 those that were there before or may
+    /// have no processes.
     pub fn must_be_joined(&self) -> bool {
         self.to_join().next().is_some()
     }
 
     /// Moves a process into all groups that it was not born in.
+    ///
+    /// KERNEL: the first of these writes waits for an RCU grace period when the machine was idle, 7-17 ms; the process works
+    /// meanwhile.
     pub fn join(&self, pid: i32) -> Result<()> {
-        self.to_join().try_for_each(|opened| {
-            let write = opened.directory.write("cgroup.procs", &pid.to_string());
-            write.within(|| format!("adding pid {pid} to cgroup {:?}", opened.group.directory()))
-        })
+        for opened in self.to_join() {
+            let joined = match &self.by_systemd {
+                Some((unit, below)) if opened.group.version == Version::V2 => systemd::host::attach(unit, below, pid),
+                _ => opened.directory.write("cgroup.procs", &pid.to_string()),
+            };
+            joined.within(|| format!("adding pid {pid} to cgroup {:?}", opened.group.directory()))?;
+        }
+        Ok(())
+    }
+
+    /// The groups.
+    pub fn opened(&self) -> &[Opened] {
+        &self.opened
+    }
+
+    /// One of them, by its index in the plan.
+    pub fn opened_mut(&mut self, index: usize) -> Option<&mut Opened> {
+        self.opened.get_mut(index)
+    }
+
+    /// That of v2.
+    pub fn unified(&self) -> Option<&Opened> {
+        self.opened.iter().find(|opened| opened.group.version == Version::V2)
     }
 }
 
 /// The place in the hierarchy of `group` that was asked for; its own if none was.
 fn place_below(group: &Group, below: &[SubGroup]) -> Group {
-    let named = |sub: &&SubGroup| sub.controllers.iter().any(|name| group.controllers.contains(name));
+    let is_of = |name: &String| group.controllers.contains(name) || (group.version == Version::V2 && name == UNIFIED);
+    let named = |sub: &&SubGroup| sub.controllers.iter().any(is_of);
     let sub = below.iter().find(named).or_else(|| below.iter().find(|sub| sub.controllers.is_empty()));
     let mut place = group.clone();
     if let Some(sub) = sub {
@@ -141,7 +191,7 @@ mod tests {
         assert_eq!(place_below(&group(&["memory"]), &[SubGroup::parse("/").unwrap()]).path, "/c1");
         let error = SubGroup::parse("a/../..").unwrap_err().to_string();
         assert_eq!(error, "\"a/../..\": bad sub cgroup path: it contains \"..\"");
-        let placement = Placement { groups: vec![group(&["memory"])], made: vec![] };
+        let placement = Placement { groups: vec![group(&["memory"])], ..Placement::default() };
         let error = check_controllers(&placement, &below).unwrap_err().to_string();
         assert_eq!(error, "--cgroup: unknown controller cpu");
     }

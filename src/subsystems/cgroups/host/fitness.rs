@@ -6,7 +6,8 @@ use super::directory::Directory;
 use super::freezer::is_frozen_group;
 use super::tree;
 use crate::error::{Error, Result};
-use crate::subsystems::cgroups::plan::{CgroupPlan, Placement};
+use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement};
+use crate::subsystems::cgroups::systemd;
 
 /// SPEC(config-linux, "cgroupsPath"): a group that is in use or frozen is refused.
 ///
@@ -40,7 +41,8 @@ fn count_processes(directory: &Directory) -> Result<usize> {
 /// SPEC(runtime, "Delete"): what create made MUST go again.
 pub fn expected(plan: &CgroupPlan) -> Result<Placement> {
     let mut missing = Vec::new();
-    for group in &plan.groups {
+    let is_systemds = |group: &&Group| plan.unit.is_some() && systemd::is_systemds(group);
+    for group in plan.groups.iter().filter(|group| !is_systemds(group)) {
         let mut path = group.directory();
         let first = missing.len();
         while path != group.mount_point {
@@ -52,5 +54,6 @@ pub fn expected(plan: &CgroupPlan) -> Result<Placement> {
             path.pop();
         }
     }
-    Ok(Placement { groups: plan.groups.clone(), made: missing })
+    let unit = plan.unit.as_ref().map(|plan| plan.unit.clone());
+    Ok(Placement { groups: plan.groups.clone(), unit, made: missing })
 }

@@ -18,6 +18,7 @@ mod update;
 mod watch;
 
 pub use create::Cgroups;
+pub use directory::Directory;
 pub use entrance::{Entrance, SubGroup};
 pub use fitness::{check_fitness, expected};
 pub use freezer::{freeze, is_frozen, thaw, thaw_all};

@@ -11,11 +11,16 @@ use super::directory::Directory;
 use super::tree;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{Placement, Version};
+use crate::subsystems::cgroups::systemd;
 use crate::sys;
 
 /// Removes the container's groups and those that it made below them, waiting until `deadline` for the last process to
 /// have left. A group that is not there is fine. Then the parents that were made for it, unless others use them by now.
 pub fn remove(placement: &Placement, deadline: Instant) -> Result<()> {
+    // ORDER: systemd takes away what it made, and would miss it.
+    if let Some(unit) = &placement.unit {
+        systemd::host::stop(unit, deadline)?;
+    }
     for group in &placement.groups {
         let path = group.directory();
         remove_tree(&path, group.version, deadline).within(|| format!("remove cgroup {path:?}"))?;

@@ -6,6 +6,7 @@ use crate::config::Resources;
 use crate::error::{Error, Kind, Result, Within};
 use crate::machine::Machine;
 use crate::subsystems::cgroups::plan::{Group, Placement, Write};
+use crate::subsystems::cgroups::systemd::{self, Unit};
 use crate::subsystems::cgroups::{limits, restore};
 
 /// Sets limits; what `resources` does not name stays. If one of them cannot be set, the others are what they were.
@@ -24,7 +25,10 @@ pub fn update(placement: &Placement, resources: &Resources, machine: &Machine) -
         update.directories.push(Directory::open(group)?);
     }
     let writes = limits::writes(&resources, &placement.groups, machine, &|group, file| update.now(group, file))?;
-    let outcome = writes.iter().try_for_each(|write| update.make(write));
+    let outcome = match &placement.unit {
+        None => update.make_all(&writes),
+        Some(unit) => update.make_known(unit, &writes),
+    };
     outcome.map_err(|error| update.take_back(error))
 }
 
@@ -48,6 +52,25 @@ impl Update<'_> {
     fn now(&self, group: &Group, file: &str) -> Option<String> {
         let index = self.groups.iter().position(|known| known == group)?;
         self.directories.get(index)?.as_ref()?.read(file).ok()
+    }
+
+    fn make_all(&mut self, writes: &[Write]) -> Result<()> {
+        writes.iter().try_for_each(|write| self.make(write))
+    }
+
+    /// Tells systemd, too.
+    ///
+    /// ORDER: once before, as long as nothing but our own changes is to be taken back; once more after systemd, which rounds.
+    fn make_known(&mut self, unit: &Unit, writes: &[Write]) -> Result<()> {
+        let changes = systemd::changes(unit, writes, limits::version(self.groups))?;
+        self.make_all(writes)?;
+        let names: Vec<&str> = changes.iter().map(|property| property.name.as_str()).collect();
+        let before = systemd::host::read_properties(unit, &names)?;
+        systemd::host::set_properties(unit, &changes)?;
+        self.make_all(writes).map_err(|error| match systemd::host::set_properties(unit, &before) {
+            Ok(()) => error,
+            Err(also) => error.also(&also),
+        })
     }
 
     fn make(&mut self, limit: &Write) -> Result<()> {

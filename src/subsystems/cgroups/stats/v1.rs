@@ -56,7 +56,7 @@ fn add_usage(cpu: &mut Cpu, files: &dyn Files) -> Result<()> {
 }
 
 fn cpuset(files: &dyn Files) -> Result<Cpuset> {
-    let flag = |name: &str| Ok(number(files, &format!("cpuset.{name}"))?.unwrap_or_default());
+    let flag = |name: &str| number(files, &format!("cpuset.{name}")).map(Option::unwrap_or_default);
     let level = files.read("cpuset.sched_relax_domain_level")?;
     Ok(Cpuset {
         cpus: list(files, "cpuset.cpus")?.unwrap_or_default(),
@@ -85,7 +85,7 @@ fn add_memory(memory: &mut Memory, files: &dyn Files) -> Result<()> {
 
 /// Zeros without swap or kernel accounting; newer kernels have no limit for kernel memory.
 fn memory_entry(files: &dyn Files, prefix: &str) -> Result<MemoryEntry> {
-    let value = |suffix: &str| Ok(number(files, &format!("{prefix}.{suffix}"))?.unwrap_or_default());
+    let value = |suffix: &str| number(files, &format!("{prefix}.{suffix}")).map(Option::unwrap_or_default);
     Ok(MemoryEntry {
         limit: value("limit_in_bytes")?,
         usage: value("usage_in_bytes")?,

@@ -72,7 +72,7 @@ fn add_memory(memory: &mut Memory, files: &dyn Files) -> Result<()> {
 }
 
 fn memory_entry(files: &dyn Files, prefix: &str) -> Result<MemoryEntry> {
-    let value = |suffix: &str| Ok(number(files, &format!("{prefix}.{suffix}"))?.unwrap_or_default());
+    let value = |suffix: &str| number(files, &format!("{prefix}.{suffix}")).map(Option::unwrap_or_default);
     let events = flat(files, &format!("{prefix}.events"))?.unwrap_or_default();
     Ok(MemoryEntry {
         limit: value("max")?,
