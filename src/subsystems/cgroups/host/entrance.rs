@@ -30,9 +30,6 @@ impl SubGroup {
     }
 }
 
-/// Names the v2 hierarchy among the controllers.
-const UNIFIED: &str = "";
-
 /// Where a process goes into: groups that are held open.
 #[derive(Debug, Default)]
 pub struct Entrance {
@@ -56,9 +53,24 @@ impl Entrance {
     /// Opens the container's groups, or those below them that were asked for.
     pub fn open(placement: &Placement, below: &[SubGroup]) -> Result<Self> {
         check_controllers(placement, below)?;
+        Self::at(placement, |group| place_below(group, below))
+    }
+
+    /// The groups that a process of the container is in, when its own ones take nobody: a container that hands controllers
+    /// down, as systemd does, has all its processes below (cgroups(7), "no internal processes").
+    pub fn beside(placement: &Placement, pid: i32) -> Result<Self> {
+        let own = procfs::read_own(&format!("/proc/{pid}/cgroup"))?;
+        let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+        Self::at(placement, |group| match unified.filter(|path| path.starts_with(&group.path)) {
+            Some(path) if group.version == Version::V2 => Group { path: path.to_owned(), ..group.clone() },
+            _ => group.clone(),
+        })
+    }
+
+    fn at(placement: &Placement, place: impl Fn(&Group) -> Group) -> Result<Self> {
         let mut entrance = Self::default();
         for group in &placement.groups {
-            let place = place_below(group, below);
+            let place = place(group);
             let within = || format!("adding pid to cgroup {:?}", place.directory());
             let directory = Directory::at(&place.directory()).within(within)?;
             let by_birth = group.version == Version::V2 && placement.has_made(group);
@@ -66,20 +78,6 @@ impl Entrance {
         }
         entrance.ask_systemd(placement)?;
         Ok(entrance)
-    }
-
-    /// The groups that a process of the container is in, when its own ones take nobody: a container that hands controllers
-    /// down, as systemd does, has all its processes below (cgroups(7), "no internal processes").
-    pub fn beside(placement: &Placement, pid: i32) -> Result<Self> {
-        let own = procfs::read_own(&format!("/proc/{pid}/cgroup"))?;
-        let unified = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-        let below = |group: &Group| match unified.strip_prefix(&group.path) {
-            Some(path) if group.version == Version::V2 => path.to_owned(),
-            _ => String::new(),
-        };
-        let path = placement.groups.iter().map(below).find(|path| !path.is_empty()).unwrap_or_default();
-        let controllers = vec![UNIFIED.to_owned()];
-        Self::open(placement, &[SubGroup { controllers, path }])
     }
 
     /// One group more.
@@ -149,8 +147,7 @@ impl Entrance {
 
 /// The place in the hierarchy of `group` that was asked for; its own if none was.
 fn place_below(group: &Group, below: &[SubGroup]) -> Group {
-    let is_of = |name: &String| group.controllers.contains(name) || (group.version == Version::V2 && name == UNIFIED);
-    let named = |sub: &&SubGroup| sub.controllers.iter().any(is_of);
+    let named = |sub: &&SubGroup| sub.controllers.iter().any(|name| group.controllers.contains(name));
     let sub = below.iter().find(named).or_else(|| below.iter().find(|sub| sub.controllers.is_empty()));
     let mut place = group.clone();
     if let Some(sub) = sub {
