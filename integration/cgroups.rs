@@ -5,7 +5,6 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::cgroup::{self, View};
-use crate::support::peer::is_corten;
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
 
@@ -122,18 +121,6 @@ fn a_path_with_dots_stays_below_the_mount_point() {
 fn the_systemd_driver_needs_systemd() {
     requires!(!fs::exists("/run/systemd/system").unwrap(), "a machine without systemd");
     Bundle::new().global("--systemd-cgroup").create_fails().because("systemd");
-}
-
-#[test]
-fn the_systemd_driver_wants_three_parts() {
-    requires!(fs::exists("/run/systemd/system").unwrap(), "a machine with systemd");
-    let refusal = Bundle::new().global("--systemd-cgroup").create_fails();
-    // Without the driver we do not look at the path.
-    if is_corten() {
-        refusal.because("--systemd-cgroup")
-    } else {
-        refusal.says("slice:prefix:name")
-    };
 }
 
 // ---- memory ----

@@ -146,22 +146,29 @@ impl Bundle {
 
     // ---- the root filesystem ----
 
+    /// A path in the root filesystem. An absolute one would be the machine's.
+    #[track_caller]
+    fn inside(&self, path: &str) -> PathBuf {
+        assert!(!path.starts_with('/'), "{path:?} is not relative to the root filesystem");
+        self.rootfs().join(path)
+    }
+
     /// A file in the root filesystem, with its directories.
     pub fn file(self, path: &str, content: &str) -> Self {
-        let path = self.rootfs().join(path);
+        let path = self.inside(path);
         rootfs::directory(path.parent().unwrap());
         fs::write(path, content).unwrap();
         self
     }
 
     pub fn directory(self, path: &str) -> Self {
-        rootfs::directory(&self.rootfs().join(path));
+        rootfs::directory(&self.inside(path));
         self
     }
 
     /// A symlink in the root filesystem; replaces an empty directory.
     pub fn link(self, path: &str, target: &str) -> Self {
-        let path = self.rootfs().join(path);
+        let path = self.inside(path);
         let _ = fs::remove_dir(&path);
         symlink(target, path).unwrap();
         self

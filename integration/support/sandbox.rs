@@ -20,8 +20,15 @@ use super::wait::try_until;
 /// Part of the path of everything that tests make, so that what is left can be told from what was there.
 const MARK: &str = "corten-it-";
 
+/// Begins the names of everything that this run makes. Two runs in pid namespaces of their own may have the same pid, and see
+/// the same cgroups.
+static NAME: LazyLock<String> = LazyLock::new(|| {
+    let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), ());
+    format!("corten-test-{:06x}", random & 0xff_ffff)
+});
+
 /// All cgroups of this run are below it.
-static CGROUP_PARENT: LazyLock<String> = LazyLock::new(|| format!("/corten-test-{}", std::process::id()));
+static CGROUP_PARENT: LazyLock<String> = LazyLock::new(|| format!("/{}", *NAME));
 
 /// How many sandboxes there are: the last one removes the common cgroup, because libtest has no hook at its end.
 static ALIVE: Mutex<u32> = Mutex::new(0);
@@ -48,7 +55,7 @@ impl Sandbox {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let temp = tempfile::Builder::new().prefix(MARK).tempdir().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let id = format!("corten-test-{}-{number}", std::process::id());
+        let id = format!("{}-{number}", *NAME);
         Self { temp, cgroup: format!("{}/{id}", *CGROUP_PARENT), id, caller: Vec::new() }
     }
 
