@@ -135,8 +135,9 @@ fn the_first_process_is_in_the_scope_in_every_hierarchy() {
 fn a_limit_of_one_process() {
     requires!(is_here() && cgroup::has("pids"), "systemd and the pids controller");
     let script = "true & wait $! && echo not reached";
-    let container = in_system_slice(Bundle::sh(script)).set("/linux/resources/pids/limit", 1).start();
+    let container = in_system_slice(Bundle::sh(script)).set("/linux/resources/pids/limit", 1).create();
     assert_eq!(read(directory("pids", &container.cgroup).join("pids.max")), "1");
+    container.start();
     container.wait();
     assert!(container.stderr().contains("can't fork"), "{}", container.stderr());
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::directory::Directory;
+use super::directory::{Directory, is_gone};
 use super::tree;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs;
@@ -38,9 +38,9 @@ pub fn is_frozen_group(group: &Group, directory: &Directory) -> Result<bool> {
 pub fn freeze(placement: &Placement, deadline: Instant) -> Result<()> {
     let (group, directory) = open_freezer(placement)?;
     let freeze = || match group.version {
-        Version::V1 => freeze_v1(&directory, deadline),
+        Version::V1 => freeze_v1(group, &directory, deadline),
         Version::V2 => {
-            directory.write(FREEZE, "1")?;
+            tell(group, &directory, Order::Stop)?;
             directory.wait_for_event(FROZEN, deadline)
         }
     };
@@ -51,9 +51,9 @@ pub fn freeze(placement: &Placement, deadline: Instant) -> Result<()> {
     // ORDER: a thaw of v2 wakes those up who could not be frozen, too; on v1, as long as it freezes, the frozen ones look
     // just like them.
     let (blamed, thawed) = match group.version {
-        Version::V2 => (stuck(group, &directory), write_thawed(group, &directory)),
+        Version::V2 => (stuck(group, &directory), tell(group, &directory, Order::GoOn)),
         Version::V1 => {
-            let thawed = write_thawed(group, &directory);
+            let thawed = tell(group, &directory, Order::GoOn);
             (stuck(group, &directory), thawed)
         }
     };
@@ -72,7 +72,7 @@ pub fn thaw(placement: &Placement, deadline: Instant) -> Result<()> {
         let why = format!("cgroup {above:?} above it is frozen: nothing runs before that is thawed");
         return Err(Error::new(Kind::Busy, why)).within(within);
     }
-    write_thawed(group, &directory).within(within)?;
+    tell(group, &directory, Order::GoOn).within(within)?;
     // On v1 the write is all.
     match group.version == Version::V1 || directory.wait_for_event(THAWED, deadline).within(within)? {
         true => Ok(()),
@@ -86,7 +86,10 @@ pub fn thaw_all(placement: &Placement) -> Result<()> {
         if let Some(directory) = Directory::open(group)?
             && is_frozen_group(group, &directory)?
         {
-            write_thawed(group, &directory)?;
+            match tell(group, &directory, Order::GoOn) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
     }
     Ok(())
@@ -127,9 +130,9 @@ const ANSWERS: u32 = 50;
 /// KERNEL(cgroup v1): `freezer.state` notifies nobody, so it is read again and again; at first without a pause, as most
 /// containers are frozen after the first read. Who is forked while the others freeze may be missed, hence the repeated
 /// write; and two of whom one waits for the other, already frozen one only come to a stop when both run once more.
-fn freeze_v1(directory: &Directory, deadline: Instant) -> Result<bool> {
+fn freeze_v1(group: &Group, directory: &Directory, deadline: Instant) -> Result<bool> {
     for answers in 0_u32.. {
-        directory.write(STATE, "FROZEN")?;
+        tell(group, directory, Order::Stop)?;
         if directory.read(STATE)?.trim() == "FROZEN" {
             return Ok(true);
         }
@@ -137,7 +140,7 @@ fn freeze_v1(directory: &Directory, deadline: Instant) -> Result<bool> {
             break;
         }
         if answers % ANSWERS == ANSWERS - 1 {
-            directory.write(STATE, "THAWED")?;
+            tell(group, directory, Order::GoOn)?;
         }
         if answers > 1 {
             sys::wait::until_any(&[], Some(Instant::now() + INTERVAL)).or_call(|| "poll")?;
@@ -146,11 +149,28 @@ fn freeze_v1(directory: &Directory, deadline: Instant) -> Result<bool> {
     Ok(false)
 }
 
-fn write_thawed(group: &Group, directory: &Directory) -> Result<()> {
-    match group.version {
-        Version::V1 => directory.write(STATE, "THAWED"),
-        Version::V2 => directory.write(FREEZE, "0"),
+/// What a freezer is told.
+#[derive(Clone, Copy)]
+pub enum Order {
+    Stop,
+    GoOn,
+}
+
+/// Tells it, and waits for nobody.
+fn tell(group: &Group, directory: &Directory, order: Order) -> Result<()> {
+    match (group.version, order) {
+        (Version::V1, Order::Stop) => directory.write(STATE, "FROZEN"),
+        (Version::V1, Order::GoOn) => directory.write(STATE, "THAWED"),
+        (Version::V2, Order::Stop) => directory.write(FREEZE, "1"),
+        (Version::V2, Order::GoOn) => directory.write(FREEZE, "0"),
     }
+}
+
+/// The same, where there is a freezer.
+pub fn tell_if_there(placement: &Placement, order: Order) -> Result<()> {
+    let Some(group) = freezer_of(placement) else { return Ok(()) };
+    let directory = Directory::open(group)?;
+    directory.map_or(Ok(()), |directory| tell(group, &directory, order))
 }
 
 /// The outermost group above this one that is frozen by itself, as far as we can see.

@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 
 use super::directory::Directory;
-use super::freezer::thaw_all;
+use super::freezer::{self, Order, thaw_all};
 use super::processes::processes;
 use crate::error::{Error, Kind, OrCall, Result};
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
@@ -58,6 +58,8 @@ fn kill_at_once(groups: &[Group]) -> Result<bool> {
         };
         match nix::unistd::write(&file, b"1") {
             Ok(_) => return Ok(true),
+            // It went meanwhile: systemd takes scopes away in which nobody is left.
+            Err(Errno::ENODEV | Errno::ENOENT) => {}
             // A threaded group has threads, and only processes can be killed.
             Err(Errno::EOPNOTSUPP) => log::debug!("killing one by one: the cgroup is threaded"),
             Err(errno) => return Err(Error::call("write(\"cgroup.kill\")", errno)),
@@ -74,9 +76,9 @@ fn kill_in_rounds(placement: &Placement, deadline: Instant) -> Result<()> {
         if everybody.is_empty() {
             return Ok(());
         }
-        hold(placement, Hold::Still);
+        ask_freezer(placement, Order::Stop);
         let killed = processes(placement).and_then(|all| signal_each(placement, &all, libc::SIGKILL));
-        hold(placement, Hold::Loose);
+        ask_freezer(placement, Order::GoOn);
         if let Some(pidfd) = killed? {
             sys::wait::until_ready(&pidfd, PollFlags::POLLIN, deadline).or_call(|| "poll(pidfd)")?;
         }
@@ -87,23 +89,9 @@ fn kill_in_rounds(placement: &Placement, deadline: Instant) -> Result<()> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Hold {
-    Still,
-    Loose,
-}
-
 /// Only asks: nobody waits for the last one to be frozen, since who is not will be killed all the same.
-fn hold(placement: &Placement, how: Hold) {
-    let Some(group) = placement.group_of("freezer") else { return };
-    let (file, value) = match (group.version, how) {
-        (Version::V1, Hold::Still) => ("freezer.state", "FROZEN"),
-        (Version::V1, Hold::Loose) => ("freezer.state", "THAWED"),
-        (Version::V2, Hold::Still) => ("cgroup.freeze", "1"),
-        (Version::V2, Hold::Loose) => ("cgroup.freeze", "0"),
-    };
-    let write = |directory: Option<Directory>| directory.map_or(Ok(()), |directory| directory.write(file, value));
-    if let Err(error) = Directory::open(group).and_then(write) {
+fn ask_freezer(placement: &Placement, order: Order) {
+    if let Err(error) = freezer::tell_if_there(placement, order) {
         log::debug!("killing who may still fork: {error}");
     }
 }
