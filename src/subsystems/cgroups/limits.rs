@@ -158,6 +158,19 @@ pub(super) fn check_cpu(cpu: &Cpu, quota: Option<i64>, burst: Option<i64>, idle:
     }
 }
 
+/// COMPAT(runc): a group that is to be idle has no weight; who asks for both is told.
+pub(super) fn shares_if_not_idle(cpu: &Cpu) -> Option<u64> {
+    match (cpu.idle, cpu.shares) {
+        (Some(1), Some(shares)) => {
+            log::warn!(
+                "linux.resources.cpu.shares: unable to apply both {shares} and idle: an idle cgroup has no weight"
+            );
+            None
+        }
+        (_, shares) => shares,
+    }
+}
+
 /// What the tables of both versions are written with.
 #[cfg(test)]
 pub(super) mod testing {

@@ -1,6 +1,6 @@
 //! The cpu and cpuset controllers.
 
-use super::super::limits::{List, check_cpu};
+use super::super::limits::{List, check_cpu, shares_if_not_idle};
 use super::no_v2_form;
 use crate::config::resources::Cpu;
 use crate::error::Result;
@@ -20,7 +20,7 @@ pub(super) fn limit(list: &mut List<'_>, cpu: &Cpu) -> Result<()> {
     if let Some(idle) = cpu.idle {
         list.write("cpu.idle", idle, "linux.resources.cpu.idle")?;
     }
-    if let Some(shares) = cpu.shares.filter(|_| cpu.idle != Some(1)) {
+    if let Some(shares) = shares_if_not_idle(cpu) {
         list.write("cpu.weight", weight_from_shares(shares), "linux.resources.cpu.shares")?;
     }
     let set_burst = |list: &mut List<'_>, burst| list.write(BURST, burst, "linux.resources.cpu.burst");
