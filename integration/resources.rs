@@ -156,8 +156,10 @@ fn half_of_quota_and_period_leaves_the_other() {
 fn an_idle_group_has_no_weight() {
     differs!(Runc | Crun, "both are written, which the kernel refuses");
     requires!(cgroup::has("cpu"), "the cpu controller");
-    let given = json!({"cpu": {"idle": 1, "shares": 512}});
-    assert_files(given, "cpu", &[("cpu.idle", "1")], &[("cpu.idle", "1")]);
+    let container = assert_files(json!({"cpu": {"idle": 0}}), "cpu", &[("cpu.idle", "0")], &[("cpu.idle", "0")]);
+    let updated = container.runtime("update").args(["--cpu-idle=1", "--cpu-share=512", &container.id]).output();
+    assert!(updated.status.success() && updated.stderr.contains("unable to apply both 512 and idle"), "{updated:?}");
+    assert_eq!(read(&container, "cpu", "cpu.idle"), "1");
 }
 
 #[test]

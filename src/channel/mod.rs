@@ -27,11 +27,13 @@ pub use host_end::HostEnd;
 pub use inside_end::InsideEnd;
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, OrCall, Result};
+use crate::fs::sockets::limit_writes;
 
 /// What the container's side says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,10 +73,15 @@ const GO: u8 = b'g';
 /// A message may not be longer: no side is to make the other allocate what it likes.
 const MAX_MESSAGE: usize = 1 << 26;
 
+/// How long the container's process may take to listen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Both ends.
 pub fn pair() -> Result<(HostEnd, InsideEnd)> {
     let (host, inside) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).or_call(|| "socketpair")?;
+    // What we send is a plan that may be longer than the kernel holds, to a process that may be stopped.
+    limit_writes(&host, PATIENCE)?;
     Ok((HostEnd::new(host), InsideEnd::new(inside)))
 }
 

@@ -103,7 +103,7 @@ impl Conversation<'_> {
             self.cgroups.entrance().join(pid)?;
             self.channel.go()?;
         }
-        self.cgroups.dismiss_placeholder()
+        self.cgroups.dismiss_helpers()
     }
 
     /// SPEC(runtime, Lifecycle 3-4).

@@ -219,7 +219,7 @@ impl Acts<'_> {
 
 /// COMPAT(runc): without privileges a container stays in the caller's groups, if nothing was asked for that needs others.
 fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
-    match (Cgroups::create(&plan.cgroups), plan.cgroups.if_denied) {
+    match (Cgroups::create(&plan.cgroups, plan.route.helpers()), plan.cgroups.if_denied) {
         (Err(error), IfDenied::Stay) if error.kind() == Kind::Denied => {
             log::debug!("the container stays in our cgroups: {error}");
             if !record.own_pid_namespace {

@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 
 use super::container::{Container, within};
@@ -23,6 +24,7 @@ use crate::subsystems::cgroups::host::{Entrance, SubGroup};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::namespaces::host::pid_of;
 use crate::subsystems::process;
+use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
 
@@ -146,7 +148,7 @@ impl Changes {
 /// Executes a further program in a container that was created or runs.
 pub(super) fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result<Executed> {
     let container = Container::find(runtime, id)?;
-    let init = check_status(&container, request)?;
+    let (init, is_paused) = check_status(&container, request)?;
     let snapshot = container.directory.read_snapshot()?;
     let namespaces = snapshot.namespaces;
     let mut process = request.process.clone().complete(snapshot.process.as_ref())?;
@@ -161,20 +163,24 @@ pub(super) fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result
         pidfd_socket: request.pidfd_socket.as_deref(),
         pid_file: request.pid_file.as_deref(),
     })?;
-    let acts = Acts { runtime, container: &container, init: &init, namespaces, handover: &handover, request };
+    let acts =
+        Acts { runtime, container: &container, init: &init, is_paused, namespaces, handover: &handover, request };
     acts.carry_out(decided)
 }
 
-fn check_status(container: &Container, request: &ExecRequest) -> Result<OwnedFd> {
+/// The first process, and whether it is paused.
+fn check_status(container: &Container, request: &ExecRequest) -> Result<(OwnedFd, bool)> {
     let refused = |why: &str| Error::new(Kind::WrongStatus, why).within(container.named());
-    match container.status()? {
+    let status = container.status()?;
+    match status {
         Status::Created | Status::Running => {}
         Status::Paused if request.ignore_paused => {}
         Status::Paused => return Err(refused(phrases::EXEC_PAUSED)),
         Status::Stopped => return Err(refused(phrases::EXEC_STOPPED)),
         Status::Creating => return Err(refused("cannot exec in a container that is being created")),
     }
-    container.init()?.ok_or_else(|| refused(phrases::EXEC_STOPPED))
+    let init = container.init()?.ok_or_else(|| refused(phrases::EXEC_STOPPED))?;
+    Ok((init, status == Status::Paused))
 }
 
 /// What is needed to act.
@@ -182,6 +188,7 @@ struct Acts<'a> {
     runtime: &'a Runtime,
     container: &'a Container,
     init: &'a OwnedFd,
+    is_paused: bool,
     namespaces: u64,
     handover: &'a Handover,
     request: &'a ExecRequest,
@@ -243,9 +250,13 @@ impl Acts<'_> {
             return Ok(None);
         }
         let path = format!("/proc/{}/root", pid_of(self.init)?);
-        open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .or_call(|| format!("open({path:?})"))
-            .map(Some)
+        let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .or_call(|| format!("open({path:?})"))?;
+        // Else the pid may have gone to somebody else before it was looked up.
+        if sys::wait::until_ready(self.init, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(pidfd)")? {
+            return Err(Error::new(Kind::WrongStatus, phrases::EXEC_STOPPED).within(self.container.named()));
+        }
+        Ok(Some(root))
     }
 }
 
@@ -258,16 +269,26 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
+    /// Beside the first process, if the container's own groups take nobody.
+    fn join(&self, pid: i32) -> Result<()> {
+        match self.entrance.join(pid) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) && self.acts.request.cgroups.is_empty() => {
+                Entrance::beside(&self.acts.container.record.cgroups, pid_of(self.acts.init)?)?.join(pid)
+            }
+            other => other,
+        }
+    }
+
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
         // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits the score.
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
         channel.send_plan(&ErrandRef::Exec(self.plan).to_bytes()?)?;
         if self.plan.waits_for_cgroup {
-            self.entrance.join(launched.pid())?;
+            self.join(launched.pid())?;
             channel.go()?;
         }
         // Frozen, it goes on when somebody resumes the container.
-        let patience = (!self.acts.request.ignore_paused).then_some(PATIENCE);
+        let patience = (!self.acts.is_paused).then_some(PATIENCE);
         let mut terminal = None;
         loop {
             match channel.receive(patience.map(within))? {

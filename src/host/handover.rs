@@ -2,17 +2,17 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 
 use super::spawn::Launched;
 use crate::error::{Error, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
+use crate::fs::sockets::connect_to;
 use crate::sys;
 
 /// Where it goes, as the caller names it.
@@ -22,6 +22,9 @@ pub struct Places<'a> {
     pub pidfd_socket: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
 }
+
+/// How long who waits for a terminal or a pidfd may take to take it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// COMPAT(runc): the payload that comes with a pidfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +47,8 @@ pub struct Handover {
 impl Handover {
     /// Opens all places.
     pub fn open(places: Places<'_>) -> Result<Self> {
-        let connect = |path: Option<&Path>, flag: &str| path.map(|path| connect_to(path).within(|| flag)).transpose();
+        let connect =
+            |path: Option<&Path>, flag: &str| path.map(|path| connect_to(path, PATIENCE).within(|| flag)).transpose();
         Ok(Self {
             pid_file: places.pid_file.map(PidFile::open).transpose()?,
             console_socket: connect(places.console_socket, "--console-socket")?,
@@ -87,15 +91,6 @@ pub fn check_descriptors(preserved: u32) -> Result<()> {
             .within(|| format!("--preserve-fds: file descriptor {number}"))?;
     }
     Ok(())
-}
-
-/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
-fn connect_to(path: &Path) -> Result<OwnedFd> {
-    let socket =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
-    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
-    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
-    Ok(socket)
 }
 
 /// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
