@@ -131,11 +131,7 @@ fn a_machine_without_ps() {
 fn without_a_cgroup_processes_are_not_looked_for() {
     differs!(Runc, "has no such flag");
     differs!(Crun, "asks the pid namespace");
-    let container = Bundle::idle()
-        .remove("/linux/cgroupsPath")
-        .remove("/linux/resources")
-        .global("--cgroup-manager=disabled")
-        .start();
+    let container = Bundle::idle().remove("/linux/cgroupsPath").global("--cgroup-manager=disabled").start();
     container.refuses("ps", &[]).because("it has no cgroup of its own");
     container.refuses("events", &["--stats"]).because("it has no cgroup of its own");
 }
