@@ -57,6 +57,7 @@ mod resources;
 mod rlimits;
 mod rootfs;
 mod rootless;
+mod seccomp;
 mod state_and_list;
 mod sysctl;
 mod systemd;

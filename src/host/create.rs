@@ -78,6 +78,7 @@ pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running>
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     channel.go()?;
     start::see_it_execute(&channel, &init, container.start_patience())
+        .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
     Ok(Running { container, init, terminal })

@@ -1,18 +1,24 @@
-//! Who gets what when a process is there: its terminal, its pidfd, its pid.
+//! Who gets what when a process is there: its terminal, its seccomp listener, its pidfd, its pid.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::stat::Mode;
+use nix::sys::time::TimeVal;
 
 use super::spawn::Launched;
-use crate::error::{Error, OrCall, Result, Within, phrases};
+use crate::config::seccomp::Listener;
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
+use crate::subsystems::hooks::HookState;
+use crate::subsystems::seccomp;
 use crate::sys;
 
 /// Where it goes, as the caller names it.
@@ -89,23 +95,54 @@ pub fn check_descriptors(preserved: u32) -> Result<()> {
     Ok(())
 }
 
-/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
+/// How long who is at the other end of a socket may let us wait: for accept(2), for room, or for a first answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to a socket that waits for a descriptor.
 fn connect_to(path: &Path) -> Result<OwnedFd> {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
+    let patience = TimeVal::new(i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), 0);
+    setsockopt(&socket, sockopt::SendTimeout, &patience).or_call(|| "setsockopt(SO_SNDTIMEO)")?;
     let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
-    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
+    in_time(connect(socket.as_raw_fd(), &address)).or_call(|| format!("connect({path:?})"))?;
     Ok(socket)
+}
+
+/// What SO_SNDTIMEO makes of a wait that is over.
+fn in_time<T>(result: nix::Result<T>) -> nix::Result<T> {
+    result.map_err(|errno| if errno == Errno::EAGAIN { Errno::ETIMEDOUT } else { errno })
 }
 
 /// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
 pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    send_with(socket, name.as_bytes(), descriptor).or_call(|| format!("sendmsg({name:?})"))
+}
+
+fn send_with(socket: &OwnedFd, payload: &[u8], descriptor: &OwnedFd) -> nix::Result<()> {
     let fds = [descriptor.as_raw_fd()];
-    let payload = [std::io::IoSlice::new(name.as_bytes())];
     let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .or_call(|| format!("sendmsg({name:?})"))
-        .map(drop)
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[std::io::IoSlice::new(payload)], &rights, flags, None);
+    match in_time(sent)? {
+        // A stream socket takes all of it, or its time was over.
+        sent if sent == payload.len() => Ok(()),
+        _ => Err(Errno::ETIMEDOUT),
+    }
+}
+
+/// SPEC(config, linux.seccomp.listenerPath): a connection for each listener, on it one message and nothing else. So it is
+/// opened when there is something to send.
+pub fn listener(to: &Listener, process: &Launched, number: i32, state: &HookState) -> Result<()> {
+    let handing = || -> Result<()> {
+        let gone = || Error::new(Kind::ProcessGone, "the process is gone");
+        let listener = sys::pidfd::get_fd(process.pidfd().ok_or_else(gone)?, number)
+            .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?;
+        let agent = connect_to(&to.path).within(|| phrases::NO_AGENT)?;
+        let message = seccomp::host::message(to, process.pid(), state)?;
+        send_with(&agent, &message, &listener).or_call(|| format!("sendmsg({:?})", to.path))
+    };
+    handing().within(|| "linux.seccomp.listenerPath")
 }
 
 /// Where the pid goes. The directory is opened before anything is made.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SeccompPoint, seccomp_point};
 use crate::config::process::Process;
+use crate::config::seccomp::Listener;
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::subsystems::lsm::LsmPlan;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub process: Option<Process>,
     /// The compiled `linux.seccomp`.
     pub filter: Option<seccomp::Filter>,
+    /// Who gets its listener, if it has one.
+    pub listener: Option<Listener>,
     /// `CLONE_NEW*` of all namespaces that the container has and its runtime has not.
     pub namespaces: u64,
 }
@@ -54,6 +57,8 @@ pub struct Decided {
     pub lsm: LsmPlan,
     /// See [`ExecPlan::seccomp`].
     pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// See [`Snapshot::listener`].
+    pub listener: Option<Listener>,
 }
 
 impl Snapshot {
@@ -63,6 +68,7 @@ impl Snapshot {
         let point = seccomp_point(process);
         let lsm = LsmPlan::new(process, machine)?;
         let (process, from_outside) = process::plan(process, own_user_namespace);
-        Ok(Decided { process, from_outside, lsm, seccomp: self.filter.map(|filter| (filter, point)) })
+        let seccomp = self.filter.map(|filter| (filter, point));
+        Ok(Decided { process, from_outside, lsm, seccomp, listener: self.listener })
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::linux::TimeOffset;
+use crate::config::seccomp::Listener;
 use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces, Process};
 use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
@@ -64,6 +65,8 @@ pub struct Plan {
     pub cgroups: CgroupPlan,
     /// Limits of the process that are set from outside.
     pub from_outside: FromOutside,
+    /// Who gets the filter's listener, if it has one.
+    pub listener: Option<Listener>,
     /// All hooks; the container's own go inside as well.
     pub hooks: Hooks,
     /// The container's half.
@@ -189,6 +192,7 @@ impl Plan {
             time_offsets: config.linux.time_offsets.clone(),
             cgroups,
             from_outside,
+            listener: config.linux.seccomp.as_ref().and_then(|profile| profile.listener.clone()),
             hooks: config.hooks.clone(),
             inside,
         })
@@ -201,6 +205,7 @@ impl Plan {
         Snapshot {
             process: config.process.clone(),
             filter: self.inside.seccomp.as_ref().map(|(filter, _)| filter.clone()),
+            listener: self.listener.clone(),
             namespaces: self.route.launch | self.inside.namespaces.flags(),
         }
     }
@@ -232,10 +237,6 @@ fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan 
 
 fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint)>> {
     let Some(profile) = &config.linux.seccomp else { return Ok(None) };
-    if profile.listener.is_some() {
-        let why = "this version of corten does not pass seccomp listeners on";
-        return Err(Error::unsupported("linux.seccomp.listenerPath", why));
-    }
     let point = config.process.as_ref().map_or(SeccompPoint::BeforeDrop, seccomp_point);
     Ok(Some((seccomp::compile(profile)?, point)))
 }
