@@ -1,4 +1,5 @@
-/* Makes a system call and says what came of it: `probe NUMBER ARGUMENT...`; `probe 32 NUMBER` makes it as a program of 32 bits. */
+/* Makes a system call and says what came of it: `probe NUMBER ARGUMENT...`; `probe 32 NUMBER` makes it as a program of 32 bits,
+   `probe value NUMBER ARGUMENT...` says what it answered. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -20,9 +21,15 @@ static long call32(long number) {
 
 int main(int count, char **words) {
     int bits32 = count > 2 && strcmp(words[1], "32") == 0;
+    int value = count > 2 && strcmp(words[1], "value") == 0;
+    int first = 1 + (bits32 || value);
     long values[7] = {0};
-    for (int i = 1 + bits32; i < count && i < 8 + bits32; i++) {
-        values[i - 1 - bits32] = (long)strtoul(words[i], NULL, 0);
+    for (int i = first; i < count && i < first + 7; i++) {
+        values[i - first] = (long)strtoul(words[i], NULL, 0);
+    }
+    if (value) {
+        printf("%ld\n", syscall(values[0], values[1], values[2], values[3], values[4], values[5], values[6]));
+        return 0;
     }
     pid_t child = fork();
     if (child == 0) {

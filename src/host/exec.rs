@@ -197,6 +197,7 @@ impl Acts<'_> {
             namespaces: self.namespaces,
             root: self.open_root()?.map(|root| luggage.pack(root)),
             waits_for_cgroup: entrance.must_be_joined(),
+            keyring: decided.keyring,
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,

@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::subsystems::cgroups::{self, CgroupPlan};
 use crate::subsystems::devices::DevicesPlan;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
+use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::mounts::{self, MountsPlan};
 use crate::subsystems::namespaces::InsideNamespaces;
@@ -42,6 +43,8 @@ pub struct Request<'a> {
     pub rootless: Option<bool>,
     /// `--no-pivot`.
     pub no_pivot: bool,
+    /// The container keeps the caller's session keyring.
+    pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserved_fds: u32,
     /// LISTEN_FDS for the program's environment.
@@ -111,6 +114,8 @@ pub struct InsidePlan {
     pub devices: DevicesPlan,
     /// Kernel parameters.
     pub sysctl: Vec<(String, String)>,
+    /// Its session keyring, unless it keeps the caller's.
+    pub keyring: Option<Keyring>,
     /// Set when given.
     pub hostname: Option<String>,
     /// Set when given.
@@ -163,6 +168,7 @@ impl Plan {
             devices: DevicesPlan::new(config, in_user_namespace, mounts.dev_is_bound()),
             mounts,
             sysctl: config.linux.sysctl.clone().into_iter().collect(),
+            keyring: (!request.no_new_keyring).then(|| Keyring::of(request.id)),
             hostname: config.hostname.clone(),
             domainname: config.domainname.clone(),
             announces_environment: !config.hooks.prestart.is_empty() || !config.hooks.create_runtime.is_empty(),
@@ -206,6 +212,7 @@ impl Plan {
             process: config.process.clone(),
             filter: self.inside.seccomp.as_ref().map(|(filter, _)| filter.clone()),
             listener: self.listener.clone(),
+            keyring: self.inside.keyring.clone(),
             namespaces: self.route.launch | self.inside.namespaces.flags(),
         }
     }
