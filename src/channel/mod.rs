@@ -10,6 +10,7 @@
 //!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
 //!                ◄── Go ──
 //!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
+//!    Listener(number) ───────►       copies it, hands it to the seccomp agent             (only with SCMP_ACT_NOTIFY)
 //!    Ready ──────────────────►       sets limits; create returns
 //!                ◄── Go ──           start                                       (create: through a FIFO)
 //!    Executing ──────────────►       and the end of file: the program runs
@@ -48,6 +49,11 @@ pub enum FromInside {
     Terminal {
         /// `/dev/pts/0`.
         name: String,
+    },
+    /// The filter is loaded, and has a listener.
+    Listener {
+        /// The descriptor, there.
+        number: i32,
     },
     /// Everything is done but to start.
     Ready,

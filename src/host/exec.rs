@@ -16,6 +16,7 @@ use super::{Runtime, start};
 use crate::channel::{FromInside, HostEnd};
 use crate::config::NamespaceKind;
 use crate::config::process::{CapSet, Process, Terminal, User};
+use crate::config::seccomp::Listener;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::plan::{Decided, ErrandRef, ExecPlan};
 use crate::state::Status;
@@ -23,7 +24,7 @@ use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host::{Entrance, SubGroup};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::namespaces::host::pid_of;
-use crate::subsystems::process;
+use crate::subsystems::{process, seccomp};
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
@@ -203,6 +204,7 @@ impl Acts<'_> {
             namespaces: self.namespaces,
             root: self.open_root()?.map(|root| luggage.pack(root)),
             waits_for_cgroup: entrance.must_be_joined(),
+            keyring: decided.keyring,
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,
@@ -230,13 +232,20 @@ impl Acts<'_> {
             other => other?,
         };
         drop(luggage);
-        let talk = Conversation { plan: &plan, from_outside: &decided.from_outside, entrance: &entrance, acts: self };
+        let talk = Conversation {
+            plan: &plan,
+            from_outside: &decided.from_outside,
+            listener: decided.listener.as_ref(),
+            entrance: &entrance,
+            acts: self,
+        };
         let terminal = talk.hold(&mut launched, &channel)?;
         process::host::set_rlimits(launched.pid(), &decided.from_outside)?;
         self.handover.pidfd(PidfdName::Setns, &launched)?;
         channel.go()?;
         if let Some(pidfd) = launched.pidfd() {
-            start::see_it_execute(&channel, pidfd, Some(PATIENCE))?;
+            start::see_it_execute(&channel, pidfd, Some(PATIENCE))
+                .map_err(|error| seccomp::host::explain(error, talk.filter(), talk.listener))?;
         }
         // COMPAT(conmon): the file is there if and only if the program was executed.
         self.handover.pid(launched.pid())?;
@@ -264,6 +273,8 @@ impl Acts<'_> {
 struct Conversation<'a> {
     plan: &'a ExecPlan,
     from_outside: &'a process::FromOutside,
+    /// Who gets the filter's listener.
+    listener: Option<&'a Listener>,
     entrance: &'a Entrance,
     acts: &'a Acts<'a>,
 }
@@ -279,6 +290,10 @@ impl Conversation<'_> {
         }
     }
 
+    fn filter(&self) -> Option<&seccomp::Filter> {
+        self.plan.seccomp.as_ref().map(|(filter, _)| filter)
+    }
+
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
         // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits the score.
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
@@ -287,11 +302,14 @@ impl Conversation<'_> {
             self.join(launched.pid())?;
             channel.go()?;
         }
+        let record = &self.acts.container.record;
         // Frozen, it goes on when somebody resumes the container.
         let patience = (!self.acts.is_paused).then_some(PATIENCE);
-        let mut terminal = None;
+        let (mut terminal, mut listener) = (None, None);
         loop {
-            match channel.receive(patience.map(within))? {
+            let patience = if listener.is_some() { Some(handover::PATIENCE) } else { patience };
+            let message = channel.receive(patience.map(within));
+            match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {
                     launched.replace(Child { pid: pid_of(&pidfd)?, pidfd })?;
                     channel.go()?;
@@ -302,12 +320,21 @@ impl Conversation<'_> {
                     }
                     None => terminal = Some(master),
                 },
+                Some((FromInside::Listener { number }, _)) => {
+                    // COMPAT(runc): of a container that is only created, too.
+                    let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
+                    listener = self.listener;
+                    listener.map_or(Ok(()), |to| handover::listener(to, launched, number, &state))?;
+                }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),
                 Some((message, _)) => {
                     return Err(Error::new(Kind::Failed, format!("unexpected message {message:?}")));
                 }
-                None => return Err(Error::new(Kind::ProcessGone, launched.obituary()).within("the process")),
+                None => {
+                    let error = Error::new(Kind::ProcessGone, launched.obituary()).within("the process");
+                    return Err(seccomp::host::explain(error, self.filter(), None));
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who gets what when a process is there: its terminal, its pidfd, its pid.
+//! Who gets what when a process is there: its terminal, its seccomp listener, its pidfd, its pid.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,12 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 
 use super::spawn::Launched;
-use crate::error::{Error, OrCall, Result, Within, phrases};
+use crate::config::seccomp::Listener;
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
-use crate::fs::sockets::connect_to;
+use crate::fs::sockets::{connect_to, in_time};
+use crate::subsystems::hooks::HookState;
+use crate::subsystems::seccomp;
 use crate::sys;
 
 /// Where it goes, as the caller names it.
@@ -23,8 +26,8 @@ pub struct Places<'a> {
     pub pid_file: Option<&'a Path>,
 }
 
-/// How long who waits for a terminal or a pidfd may take to take it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long who is at the other end of a socket may let us wait: for accept(2), for room, or for a first answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// COMPAT(runc): the payload that comes with a pidfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,12 +98,33 @@ pub fn check_descriptors(preserved: u32) -> Result<()> {
 
 /// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
 pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    send_with(socket, name.as_bytes(), descriptor).or_call(|| format!("sendmsg({name:?})"))
+}
+
+fn send_with(socket: &OwnedFd, payload: &[u8], descriptor: &OwnedFd) -> nix::Result<()> {
     let fds = [descriptor.as_raw_fd()];
-    let payload = [std::io::IoSlice::new(name.as_bytes())];
     let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .or_call(|| format!("sendmsg({name:?})"))
-        .map(drop)
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[std::io::IoSlice::new(payload)], &rights, flags, None);
+    match in_time(sent)? {
+        // A stream socket takes all of it, or its time was over.
+        sent if sent == payload.len() => Ok(()),
+        _ => Err(Errno::ETIMEDOUT),
+    }
+}
+
+/// SPEC(config, linux.seccomp.listenerPath): a connection for each listener, on it one message and nothing else. So it is
+/// opened when there is something to send.
+pub fn listener(to: &Listener, process: &Launched, number: i32, state: &HookState) -> Result<()> {
+    let handing = || -> Result<()> {
+        let gone = || Error::new(Kind::ProcessGone, "the process is gone");
+        let listener = sys::pidfd::get_fd(process.pidfd().ok_or_else(gone)?, number)
+            .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?;
+        let agent = connect_to(&to.path, PATIENCE).within(|| phrases::NO_AGENT)?;
+        let message = seccomp::host::message(to, process.pid(), state)?;
+        send_with(&agent, &message, &listener).or_call(|| format!("sendmsg({:?})", to.path))
+    };
+    handing().within(|| "linux.seccomp.listenerPath")
 }
 
 /// Where the pid goes. The directory is opened before anything is made.
