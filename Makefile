@@ -40,10 +40,10 @@ unit: packages
 integration: integration-hybrid integration-cgroup2
 
 integration-hybrid: tests
-	integration/suite $(REPORTS)/hybrid $(TESTS) --skip rootless::
+	integration/suite $(REPORTS)/hybrid $(TESTS)
 
 integration-cgroup2: tests
-	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS) --skip rootless::
+	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS)
 
 # The test binary, under a name that is known.
 tests: packages

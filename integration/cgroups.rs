@@ -1,12 +1,16 @@
 //! Where the container is, and its limits of memory, processes and processor time: written, read back, and felt.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 
 use serde_json::json;
 
 use crate::support::cgroup::{self, View};
+use crate::support::peer::is_corten;
+use crate::support::refusal::Refusal;
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs, requires};
+use crate::support::{Bundle, Container, differs, holder, requires};
 
 /// A file of the container's cgroup, with its name on v1 and on v2.
 #[track_caller]
@@ -112,12 +116,134 @@ fn without_a_path_it_has_one_with_the_id() {
 }
 
 #[test]
-fn a_path_with_dots_stays_below_the_mount_point() {
-    let bundle = Bundle::new().args(&["cat", "/proc/self/cgroup"]);
-    let path = format!("/../../..{}", bundle.cgroup);
-    let output = bundle.set("/linux/cgroupsPath", path).run();
-    // Cleaned or refused, but not taken as it is.
-    assert!(!output.stdout.contains(".."), "{output:#?}");
+fn a_path_with_dots_is_refused() {
+    differs!(Runc | Crun, "cleans it, or takes it as it is");
+    for form in ["/../../../ID", "../ID", "/ID/../..", "ID/../../../ID"] {
+        let bundle = Bundle::new();
+        let path = form.replace("ID", &bundle.id);
+        let places: Vec<_> = cgroup::hierarchies()
+            .iter()
+            .flat_map(|it| [it.mount_point.join(path.trim_start_matches('/')), it.mount_point.join(&bundle.id)])
+            .collect();
+        let refusal = bundle.set("/linux/cgroupsPath", &*path).create_fails();
+        refusal.names("linux.cgroupsPath: ").because(&format!("{path:?} contains \"..\""));
+        let made: Vec<_> = places.iter().filter(|it| it.exists() && !it.ends_with("..")).collect();
+        assert!(made.is_empty(), "{path:?}: {made:?}");
+    }
+}
+
+/// What somebody else has made, with what he has put there.
+struct Occupied {
+    directories: Vec<PathBuf>,
+    process: Option<Child>,
+}
+
+impl Occupied {
+    fn new(path: &str) -> Self {
+        let directories = cgroup::directories(path);
+        directories.iter().for_each(|it| cgroup::make(it));
+        Self { directories, process: None }
+    }
+
+    /// A process, in one of the hierarchies.
+    fn by_process_in(mut self, index: usize) -> Self {
+        let process = Command::new("sleep").arg("600").env(holder::MARK, "1").spawn().unwrap();
+        fs::write(self.directories[index].join("cgroup.procs"), process.id().to_string()).unwrap();
+        self.process = Some(process);
+        self
+    }
+
+    fn is_as_it_was(&mut self) -> bool {
+        let is_alive = |process: &mut Child| process.try_wait().unwrap().is_none();
+        self.directories.iter().all(|it| it.exists()) && self.process.as_mut().is_none_or(is_alive)
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+        self.directories.iter().for_each(|it| cgroup::remove_all(it));
+    }
+}
+
+#[test]
+fn a_cgroup_with_processes_is_refused_and_left_alone() {
+    differs!(Runc | Crun, "joins it in these versions, or has other words");
+    for index in 0..cgroup::hierarchies().len() {
+        for below in ["", "/below"] {
+            let bundle = Bundle::new();
+            bundle.write();
+            let path = bundle.cgroup.clone();
+            let mut occupied = Occupied::new(&format!("{path}{below}")).by_process_in(index);
+            let _parents = Occupied::new(&path);
+            let refusal = Refusal::from_output("create", bundle.command("create").output());
+            refusal.names("linux.cgroupsPath: ").says("container's cgroup is not empty: 1 process(es) found");
+            assert!(occupied.is_as_it_was(), "{index} {below}");
+            assert!(!bundle.state_root().join(&bundle.id).exists());
+            drop(occupied);
+        }
+    }
+}
+
+#[test]
+fn a_frozen_cgroup_is_refused_and_left_alone() {
+    differs!(Crun, "thaws it");
+    for below in ["", "/below"] {
+        let bundle = Bundle::new();
+        let path = bundle.cgroup.clone();
+        let bundle = bundle.set("/linux/cgroupsPath", format!("{path}{below}"));
+        bundle.write();
+        let mut occupied = Occupied::new(&path);
+        let frozen = cgroup::Frozen::new(&path);
+        let refusal = Refusal::from_output("create", bundle.command("create").output());
+        refusal.names("linux.cgroupsPath: ").says("container's cgroup unexpectedly frozen");
+        assert!(occupied.is_as_it_was() && frozen.is_frozen(), "{below}");
+        let made: Vec<_> = occupied.directories.iter().map(|it| it.join("below")).filter(|it| it.exists()).collect();
+        assert!(made.is_empty(), "{made:?}");
+    }
+}
+
+// ---- no cgroups ----
+
+/// `--cgroup-manager` of Podman's `--cgroups=disabled`.
+#[test]
+fn without_a_cgroup_manager_it_stays_in_the_callers_cgroups() {
+    differs!(Runc, "has no such flag");
+    let devices = json!([{"allow": false, "access": "rwm"}]);
+    let bundle = Bundle::idle().set("/linux/resources/devices", devices).global("--cgroup-manager=disabled");
+    let container = bundle.create();
+    let own = cgroup::of_process(std::process::id().try_into().unwrap());
+    assert_eq!(cgroup::of_process(container.pid), own);
+    assert!(!cgroup::directories(&container.cgroup).iter().any(|it| it.exists()));
+    container.start();
+    assert_eq!(container.runtime("exec").args([&container.id, "echo", "ok"]).output().ok().no_stderr().line(), "ok");
+    // Those who are in the caller's cgroups are not all the container's.
+    for (command, flags) in [("pause", &[][..]), ("update", &["--pids-limit", "9"])] {
+        let output = container.runtime(command).args(flags).arg(&container.id).output();
+        let refusal = Refusal::from_output(command, output);
+        assert!(!is_corten() || refusal.text.contains("cgroup"), "{}", refusal.text);
+    }
+    assert_eq!(container.status(), "running");
+    container.kill("KILL");
+    assert_eq!(container.wait(), 128 + 9);
+    container.delete();
+}
+
+#[test]
+fn without_a_cgroup_manager_there_are_no_limits() {
+    differs!(Runc | Crun, "has no such flag, or drops them");
+    let bundle = Bundle::new().set("/linux/resources/pids/limit", 9).global("--cgroup-manager=disabled");
+    bundle.create_fails().names("linux.resources: ").because("--cgroup-manager is disabled");
+}
+
+#[test]
+fn an_unknown_cgroup_manager_is_refused() {
+    differs!(Runc, "has no such flag");
+    let refusal = Bundle::new().global("--cgroup-manager=none").create_fails();
+    refusal.names("--cgroup-manager: ").because("\"none\" is not cgroupfs, systemd or disabled");
 }
 
 #[test]
@@ -221,9 +347,9 @@ fn cpu_quota_is_written() {
 #[test]
 fn cpu_quota_bites() {
     requires!(cgroup::has("cpu"), "the cpu controller");
-    let container = Bundle::sh("while :; do :; done")
-        .set("/linux/resources/cpu", json!({"quota": 10_000, "period": 100_000}))
-        .start();
+    // More than one, which together are too busy on a busy machine, too.
+    let script = "for i in 1 2 3; do while :; do :; done & done; while :; do :; done";
+    let container = Bundle::sh(script).set("/linux/resources/cpu", json!({"quota": 20_000, "period": 100_000})).start();
     let is_throttled = || {
         let stat = read(&container, "cpu", "cpu.stat", "cpu.stat");
         let periods = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "))?;

@@ -103,7 +103,9 @@ fn groups_below_are_paused_too() {
         fs::write(group.join("cgroup.procs"), &child).unwrap();
     }
     container.call("pause").ok().silent();
-    assert_eq!(freezer(&format!("{}/below", container.cgroup)), (false, true));
+    // Who was just being made comes to a stop last, and the kernel says so for a moment.
+    let below = format!("{}/below", container.cgroup);
+    until("the group below to be frozen", || (freezer(&below) == (false, true)).then_some(()));
     stands_still(&container);
     container.call("resume").ok().silent();
     goes_on(&container);
@@ -175,33 +177,6 @@ fn a_paused_container_is_only_deleted_by_force() {
     }
 }
 
-/// A cgroup above containers that is frozen for as long as this lives.
-struct FrozenParent(PathBuf);
-
-impl FrozenParent {
-    fn new(path: &str) -> Self {
-        let frozen = Self(match cgroup::view() {
-            View::Hybrid => cgroup::directory_of("freezer", path).unwrap(),
-            View::Unified => cgroup::directories(path)[0].clone(),
-        });
-        frozen.write("FROZEN", "1");
-        frozen
-    }
-
-    fn write(&self, v1: &str, v2: &str) {
-        match cgroup::view() {
-            View::Hybrid => fs::write(self.0.join("freezer.state"), v1).unwrap(),
-            View::Unified => fs::write(self.0.join("cgroup.freeze"), v2).unwrap(),
-        }
-    }
-}
-
-impl Drop for FrozenParent {
-    fn drop(&mut self) {
-        self.write("THAWED", "0");
-    }
-}
-
 #[test]
 fn below_a_frozen_cgroup_resume_says_so_at_once() {
     differs!(Runc | Crun, "thaws its own cgroup and says nothing");
@@ -209,10 +184,10 @@ fn below_a_frozen_cgroup_resume_says_so_at_once() {
     let leaf = format!("{}/leaf", bundle.cgroup);
     let container = bundle.set("/linux/cgroupsPath", leaf).start();
     container.says("3\n");
-    let frozen = FrozenParent::new(&container.cgroup);
+    let frozen = cgroup::Frozen::new(&container.cgroup);
     container.becomes("paused");
     let begin = Instant::now();
-    container.refuses("resume", &[]).because(&format!("{:?} above it is frozen", frozen.0));
+    container.refuses("resume", &[]).because(&format!("{:?} above it is frozen", frozen.directory));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     container.refuses("pause", &[]).says(NOT_RUNNING).because("it is paused");
     drop(frozen);

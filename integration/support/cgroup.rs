@@ -19,9 +19,12 @@ pub enum View {
 /// A mounted hierarchy.
 pub struct Hierarchy {
     pub mount_point: PathBuf,
-    /// Controllers of a v1 hierarchy, or what cgroup.controllers says.
+    /// Those of v1, or `name=systemd`; of v2 what cgroup.controllers says, but on a hybrid machine none: nobody uses them there.
     pub controllers: Vec<String>,
 }
+
+/// What a v1 hierarchy can have beside its controllers.
+const MOUNT_OPTIONS: [&str; 5] = ["rw", "ro", "xattr", "noprefix", "clone_children"];
 
 static HIERARCHIES: LazyLock<Vec<Hierarchy>> = LazyLock::new(|| {
     let mounts = Mountinfo::of_self();
@@ -30,7 +33,11 @@ static HIERARCHIES: LazyLock<Vec<Hierarchy>> = LazyLock::new(|| {
         .filter_map(|line| {
             let mount_point = PathBuf::from(&line.target);
             let controllers = match line.kind.as_str() {
-                "cgroup" => line.super_options.iter().filter(|option| *option != "rw").cloned().collect(),
+                "cgroup" => {
+                    let is_option = |word: &&String| MOUNT_OPTIONS.contains(&word.as_str());
+                    line.super_options.iter().filter(|word| !is_option(word)).cloned().collect()
+                }
+                "cgroup2" if view() == View::Hybrid => Vec::new(),
                 "cgroup2" => words(&fs::read_to_string(mount_point.join("cgroup.controllers")).ok()?),
                 _ => return None,
             };
@@ -110,4 +117,57 @@ pub fn remove_all(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     entries.filter_map(Result::ok).filter(|it| it.path().is_dir()).for_each(|it| remove_all(&it.path()));
     let _ = fs::remove_dir(directory);
+}
+
+/// Makes a cgroup, with those above it. A new v1 cpuset has neither processors nor memory, and takes nobody.
+pub fn make(directory: &Path) {
+    if directory.exists() {
+        return;
+    }
+    let parent = directory.parent().unwrap();
+    make(parent);
+    // Another test may do the same.
+    let _ = fs::create_dir(directory);
+    for file in ["cpuset.cpus", "cpuset.mems"].map(|name| directory.join(name)) {
+        if fs::read_to_string(&file).is_ok_and(|list| list == "\n") && view() == View::Hybrid {
+            let inherited = fs::read_to_string(parent.join(file.file_name().unwrap())).unwrap();
+            fs::write(file, inherited).unwrap();
+        }
+    }
+}
+
+/// A cgroup that is frozen for as long as this lives.
+pub struct Frozen {
+    pub directory: PathBuf,
+}
+
+impl Frozen {
+    pub fn new(path: &str) -> Self {
+        let frozen = Self {
+            directory: match view() {
+                View::Hybrid => directory_of("freezer", path).unwrap(),
+                View::Unified => directories(path)[0].clone(),
+            },
+        };
+        frozen.write("FROZEN", "1");
+        frozen
+    }
+
+    fn write(&self, v1: &str, v2: &str) {
+        match view() {
+            View::Hybrid => fs::write(self.directory.join("freezer.state"), v1).unwrap(),
+            View::Unified => fs::write(self.directory.join("cgroup.freeze"), v2).unwrap(),
+        }
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        let read = |name: &str| fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        read("freezer.self_freezing") == "1\n" || read("cgroup.freeze") == "1\n"
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.write("THAWED", "0");
+    }
 }

@@ -32,20 +32,28 @@ impl Container {
     /// `stderr` there, and so does that of the program.
     #[track_caller]
     pub fn create(bundle: Bundle) -> Self {
-        Self::made_by(bundle, "create")
+        Self::made_by(bundle, "create", "")
     }
 
     /// The same with `run --detach`, which has started it already.
     #[track_caller]
     pub fn run(bundle: Bundle) -> Self {
-        Self::made_by(bundle, "run")
+        Self::made_by(bundle, "run", "")
+    }
+
+    /// `create` with one line of warning, which has these words in it.
+    #[track_caller]
+    pub fn create_warns(bundle: Bundle, words: &str) -> Self {
+        bundle.write();
+        Self::made_by(bundle, "create", words)
     }
 
     #[track_caller]
-    fn made_by(bundle: Bundle, command: &str) -> Self {
+    fn made_by(bundle: Bundle, command: &str, warning: &str) -> Self {
         let output = detached(&bundle, command).output();
         let said = read(bundle.path("stderr"));
-        assert!(output.status.success() && said.is_empty(), "{}: {} {said}", output.what, output.status);
+        let as_expected = said.lines().count() == usize::from(!warning.is_empty()) && said.contains(warning);
+        assert!(output.status.success() && as_expected, "{}: {} {said}", output.what, output.status);
         let mut container = Self { made_from: bundle, pid: 0 };
         container.pid = container.state()["pid"].as_i64().unwrap().try_into().unwrap();
         container
