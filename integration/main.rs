@@ -60,6 +60,8 @@ mod rootless;
 mod state_and_list;
 mod sysctl;
 mod systemd;
+mod systemd_life;
+mod systemd_update;
 mod terminal;
 mod update;
 mod users;
