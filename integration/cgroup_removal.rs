@@ -158,3 +158,77 @@ fn a_name_that_is_no_text() {
     end(&container);
     container.delete();
 }
+
+/// A cgroup of somebody else in every hierarchy, in which a bundle's container is to be.
+struct Theirs(Vec<PathBuf>);
+
+impl Theirs {
+    fn of(bundle: &mut Bundle) -> Self {
+        let path = &format!("{}-theirs", bundle.cgroup);
+        bundle.config["linux"]["cgroupsPath"] = path.as_str().into();
+        let directories = cgroup::directories(path);
+        directories.iter().for_each(|directory| rootfs::directory(directory));
+        // v1 cpusets take nobody before they have something.
+        for directory in
+            directories.iter().filter(|it| it.join("cpuset.cpus").exists() && !it.join("cgroup.type").exists())
+        {
+            for name in ["cpuset.cpus", "cpuset.mems"] {
+                let above = fs::read_to_string(directory.ancestors().nth(2).unwrap().join(name)).unwrap();
+                fs::write(directory.parent().unwrap().join(name), above.trim()).unwrap();
+                fs::write(directory.join(name), above.trim()).unwrap();
+            }
+        }
+        Self(directories)
+    }
+}
+
+impl Drop for Theirs {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            let _ = fs::remove_dir(directory);
+            // The last sandbox may have tried before.
+            let _ = fs::remove_dir(directory.parent().unwrap());
+        }
+    }
+}
+
+/// SPEC(runtime, "Delete"): what create did not make MUST NOT be deleted.
+#[test]
+fn a_group_that_was_there_stays_and_what_is_in_it_goes() {
+    differs!(Runc | Crun, "takes it away");
+    let mut bundle = Bundle::idle();
+    let theirs = Theirs::of(&mut bundle);
+    let container = bundle.start();
+    for directory in &theirs.0 {
+        fs::create_dir(directory.join("inner")).unwrap();
+    }
+    end(&container);
+    container.runtime("delete").arg(&container.id).output().ok().silent();
+    for directory in &theirs.0 {
+        assert!(directory.exists() && !directory.join("inner").exists(), "{directory:?}");
+    }
+}
+
+#[test]
+fn a_failed_create_gives_it_its_limits_back() {
+    differs!(Runc | Crun, "leaves its own");
+    let (controller, v1, v2, old, new) = match cgroup::has("pids") {
+        true => ("pids", "pids.max", "pids.max", "77", serde_json::json!({"pids": {"limit": 5}})),
+        false => {
+            let limit = serde_json::json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]});
+            ("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max", "8388608", limit)
+        }
+    };
+    requires!(cgroup::has(controller), "the pids or the hugetlb controller");
+    let mut bundle = Bundle::new().args(&["no-such-program"]).set("/linux/resources", new);
+    let theirs = Theirs::of(&mut bundle);
+    let parent = fs::read_to_string(theirs.0[0].parent().unwrap().join("cgroup.controllers")).unwrap_or_default();
+    if cgroup::view() == View::Unified && parent.contains(controller) {
+        let _ = fs::write(theirs.0[0].parent().unwrap().join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    let file = cgroup::file(controller, bundle.config["linux"]["cgroupsPath"].as_str().unwrap(), v1, v2);
+    requires!(file.exists(), "a controller that tests can hand down");
+    fs::write(&file, old).unwrap();
+    bundle.create_fails();
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), old);
+}

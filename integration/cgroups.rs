@@ -65,9 +65,12 @@ fn the_runtime_itself_stays_where_it_was() {
 
 #[test]
 fn delete_removes_it_and_leaves_its_parent() {
-    let container = Bundle::new().create();
+    let bundle = Bundle::new();
     let parents: Vec<_> =
-        cgroup::directories(&container.cgroup).into_iter().map(|it| it.parent().unwrap().to_owned()).collect();
+        cgroup::directories(&bundle.cgroup).into_iter().map(|it| it.parent().unwrap().to_owned()).collect();
+    // What create makes goes with the container.
+    parents.iter().for_each(|parent| crate::support::rootfs::directory(parent));
+    let container = bundle.create();
     assert!(cgroup::directories(&container.cgroup).iter().all(|it| it.exists()));
     container.delete();
     assert!(!cgroup::directories(&container.cgroup).iter().any(|it| it.exists()));

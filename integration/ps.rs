@@ -126,6 +126,16 @@ fn a_machine_without_ps() {
         .because("exec \"ps\" from $PATH: no such file or directory");
 }
 
+/// They could not be told from others.
+#[test]
+fn without_a_cgroup_processes_are_not_looked_for() {
+    differs!(Runc, "has no such flag");
+    differs!(Crun, "asks the pid namespace");
+    let container = Bundle::idle().remove("/linux/cgroupsPath").global("--cgroup-manager=disabled").start();
+    container.refuses("ps", &[]).because("it has no cgroup of its own");
+    container.refuses("events", &["--stats"]).because("it has no cgroup of its own");
+}
+
 #[test]
 fn another_format_is_refused() {
     let container = Bundle::idle().start();

@@ -98,6 +98,17 @@ fn a_terminal_needs_a_devpts() {
     bundle.set("/mounts", proc).create_fails().names("process.terminal").because("devpts");
 }
 
+/// CVE-2025-52565: an image, or a volume, can put what it likes where the multiplexer should be.
+#[test]
+fn only_the_multiplexer_of_a_devpts_is_opened() {
+    differs!(Runc | Crun, "opened whatever was there, until CVE-2025-52565");
+    let (bundle, _socket) = with_socket("true");
+    let file = bundle.host_directory("evil").join("file");
+    bundle.bind(file, "/dev/pts/ptmx", &[]).create_fails().names("process.terminal").because("not the multiplexer");
+    let (bundle, _socket) = with_socket("true");
+    bundle.tmpfs("/dev/pts", &[]).create_fails().names("process.terminal").because("not the multiplexer");
+}
+
 /// containerd's shim reads both to their ends before it looks at anything else.
 #[test]
 fn create_lets_go_of_its_own_output() {

@@ -1,11 +1,13 @@
 //! What the tests are written with: a bundle, a container that cleans up after itself, a command with a deadline.
 
+pub mod agent;
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
 pub mod holder;
 pub mod mountinfo;
 pub mod peer;
+pub mod probe;
 pub mod pty;
 pub mod refusal;
 pub mod rootfs;

@@ -42,7 +42,8 @@ impl ConsoleSocket {
     }
 }
 
-fn receive(stream: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
+/// One message, and the descriptors that came with it.
+pub fn receive(stream: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
     assert!(poll_fds(&mut [PollFd::new(stream, PollFlags::IN)], DEADLINE), "nobody sends");
     let mut payload = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];

@@ -14,11 +14,16 @@ const APPLETS: &str = "awk cat chmod chown cp cut date dd df echo env expr false
     realpath rm rmdir sed seq sh sleep sort stat stty sync tail taskset tee test touch tr true tty umount uname uniq unshare \
     wc whoami xargs yes";
 
-/// One copy of busybox for the whole run. Every root filesystem links to it, and nobody can write to it. It is in cargo's
-/// directory for such things, unless the run names another: the guest has not got cargo's.
-static SHARED: LazyLock<PathBuf> = LazyLock::new(|| {
+/// A file for the whole run. It is in cargo's directory for such things, unless the run names another: the guest has not
+/// got cargo's.
+pub fn shared(name: &str) -> PathBuf {
     let directory = env::var_os("TMPDIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-    let shared = Path::new(&directory).join("busybox");
+    Path::new(&directory).join(name)
+}
+
+/// One copy of busybox. Every root filesystem links to it, and nobody can write to it.
+static SHARED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let shared = shared("busybox");
     let size = |path: &Path| fs::metadata(path).map(|it| it.len()).ok();
     if size(&shared) != size(Path::new(BUSYBOX)) || size(&shared).is_none() {
         let copy = shared.with_extension(std::process::id().to_string());

@@ -45,6 +45,9 @@ impl HostEnd {
                 Err(Errno::EINTR) => {}
                 // It died; what it said before that is more useful than that we could not answer.
                 Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(()),
+                Err(Errno::EAGAIN) => {
+                    return Err(Error::new(Kind::TimedOut, "the container's process did not listen in time"));
+                }
                 Err(errno) => return Err(Error::call("send", errno)),
             }
         }

@@ -10,6 +10,7 @@
 //!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
 //!                ◄── Go ──
 //!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
+//!    Listener(number) ───────►       copies it, hands it to the seccomp agent             (only with SCMP_ACT_NOTIFY)
 //!    Ready ──────────────────►       sets limits; create returns
 //!                ◄── Go ──           start                                       (create: through a FIFO)
 //!    Executing ──────────────►       and the end of file: the program runs
@@ -27,11 +28,13 @@ pub use host_end::HostEnd;
 pub use inside_end::InsideEnd;
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, OrCall, Result};
+use crate::fs::sockets::limit_writes;
 
 /// What the container's side says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,11 @@ pub enum FromInside {
     Terminal {
         /// `/dev/pts/0`.
         name: String,
+    },
+    /// The filter is loaded, and has a listener.
+    Listener {
+        /// The descriptor, there.
+        number: i32,
     },
     /// Everything is done but to start.
     Ready,
@@ -71,10 +79,15 @@ const GO: u8 = b'g';
 /// A message may not be longer: no side is to make the other allocate what it likes.
 const MAX_MESSAGE: usize = 1 << 26;
 
+/// How long the container's process may take to listen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Both ends.
 pub fn pair() -> Result<(HostEnd, InsideEnd)> {
     let (host, inside) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).or_call(|| "socketpair")?;
+    // What we send is a plan that may be longer than the kernel holds, to a process that may be stopped.
+    limit_writes(&host, PATIENCE)?;
     Ok((HostEnd::new(host), InsideEnd::new(inside)))
 }
 

@@ -51,6 +51,7 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
         pidfd_socket: invocation.path("pidfd-socket"),
         pid_file: invocation.path("pid-file"),
         no_pivot: invocation.has("no-pivot"),
+        no_new_keyring: invocation.has("no-new-keyring"),
         preserved_fds,
         listen_fds,
         terminal_size: None,

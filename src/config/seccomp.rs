@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use oci_spec::runtime::{self, Arch};
+use serde::{Deserialize, Serialize};
 
 use super::property::unless_empty;
 use crate::error::{Error, Result};
@@ -77,7 +78,7 @@ pub enum Test {
 }
 
 /// `listenerPath` and `listenerMetadata`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// An AF_UNIX stream socket.
     pub path: PathBuf,

@@ -28,6 +28,8 @@ pub const SOCKET_NEEDS_TERMINAL: &str = "cannot use console socket if runc will 
 pub const ROOTLESS_LIMITS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
 /// The same; a warning.
 pub const DISCOURAGED: &str = "Such configuration is strongly discouraged";
+/// runc's tests: nobody listens at `linux.seccomp.listenerPath`.
+pub const NO_AGENT: &str = "failed to connect with seccomp agent";
 /// runc's tests and users.
 pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
 /// The same.

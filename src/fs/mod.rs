@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod procfs;
 pub mod rootdir;
+pub mod sockets;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

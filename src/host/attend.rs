@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::container::within;
-use super::handover::send_descriptor;
+use super::handover;
 use super::spawn::Launched;
 use crate::channel::{FromInside, HostEnd};
 use crate::error::{Error, Kind, Result, Within};
@@ -14,7 +14,7 @@ use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
-use crate::subsystems::{namespaces, process};
+use crate::subsystems::{namespaces, process, seccomp};
 use crate::sys::clone::Child;
 
 /// How long the container's process may take to set itself up. Hooks that run in it have timeouts of their own.
@@ -47,9 +47,14 @@ impl Conversation<'_> {
             self.adopt_first_process()?;
         }
         let mut terminal = None;
+        let mut listener = None;
         loop {
-            let deadline = self.plan.hooks.create_container.is_empty().then(|| within(PATIENCE));
-            match self.channel.receive(deadline)? {
+            let patience = match listener {
+                Some(_) => Some(handover::PATIENCE),
+                None => self.plan.hooks.create_container.is_empty().then_some(PATIENCE),
+            };
+            let message = self.channel.receive(patience.map(within));
+            match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::MapsPlease, _)) => {
                     self.write_maps()?;
                     namespaces::host::write_time_offsets(self.launched.pid(), &self.plan.time_offsets)?;
@@ -66,9 +71,14 @@ impl Conversation<'_> {
                     self.channel.go()?;
                 }
                 Some((FromInside::Terminal { name }, Some(master))) => match self.console_socket {
-                    Some(socket) => send_descriptor(socket, &name, &master).within(|| "console socket")?,
+                    Some(socket) => handover::send_descriptor(socket, &name, &master).within(|| "console socket")?,
                     None => terminal = Some(master),
                 },
+                Some((FromInside::Listener { number }, _)) => {
+                    let state = self.record.hook_state("creating", self.launched.pid());
+                    listener = self.plan.listener.as_ref();
+                    listener.map_or(Ok(()), |to| handover::listener(to, self.launched, number, &state))?;
+                }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),
                 Some((message, _)) => {
@@ -76,7 +86,8 @@ impl Conversation<'_> {
                 }
                 None => {
                     let how = self.launched.obituary();
-                    return Err(Error::new(Kind::ProcessGone, how).within("the container's first process"));
+                    let error = Error::new(Kind::ProcessGone, how).within("the container's first process");
+                    return Err(seccomp::host::explain(error, self.snapshot.filter.as_ref(), None));
                 }
             }
         }
@@ -103,7 +114,7 @@ impl Conversation<'_> {
             self.cgroups.entrance().join(pid)?;
             self.channel.go()?;
         }
-        self.cgroups.dismiss_placeholder()
+        self.cgroups.dismiss_helpers()
     }
 
     /// SPEC(runtime, Lifecycle 3-4).

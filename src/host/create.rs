@@ -45,6 +45,8 @@ pub struct CreateRequest {
     pub pid_file: Option<PathBuf>,
     /// chroot and a moved root instead of pivot_root.
     pub no_pivot: bool,
+    /// The container keeps our session keyring, instead of one of its own.
+    pub no_new_keyring: bool,
     /// Descriptors of ours from 3 on that the program gets.
     pub preserved_fds: u32,
     /// Of those, how many are listening sockets (sd_listen_fds(3)).
@@ -78,6 +80,7 @@ pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running>
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     channel.go()?;
     start::see_it_execute(&channel, &init, container.start_patience())
+        .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
     Ok(Running { container, init, terminal })
@@ -115,6 +118,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             cgroup_driver: request.cgroup_driver,
             rootless: request.rootless,
             no_pivot: request.no_pivot,
+            no_new_keyring: request.no_new_keyring,
             preserved_fds: request.preserved_fds,
             listen_fds: request.listen_fds,
             terminal_size: request.terminal_size,
@@ -219,7 +223,7 @@ impl Acts<'_> {
 
 /// COMPAT(runc): without privileges a container stays in the caller's groups, if nothing was asked for that needs others.
 fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
-    match (Cgroups::create(&plan.cgroups), plan.cgroups.if_denied) {
+    match (Cgroups::create(&plan.cgroups, plan.route.helpers()), plan.cgroups.if_denied) {
         (Err(error), IfDenied::Stay) if error.kind() == Kind::Denied => {
             log::debug!("the container stays in our cgroups: {error}");
             if !record.own_pid_namespace {

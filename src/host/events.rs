@@ -6,6 +6,7 @@ use super::container::Container;
 use crate::error::{Error, Kind, Result, Within};
 use crate::subsystems::cgroups::Stats;
 use crate::subsystems::cgroups::host::{self as cgroups, Seen, Watch};
+use crate::subsystems::cgroups::plan::Placement;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,21 +20,30 @@ pub enum Event {
 impl Container {
     /// Its processes, by pid in our pid namespace, also those in cgroups that it made.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        let processes = cgroups::processes(&self.record.cgroups).within(|| self.named())?;
+        let processes = cgroups::processes(self.own_cgroups()?).within(|| self.named())?;
         Ok(processes.into_iter().collect())
     }
 
     /// What it has used so far. One that has stopped is refused.
     pub fn stats(&self) -> Result<Stats> {
         self.check_running()?;
-        cgroups::read_stats(&self.record.cgroups).within(|| self.named())
+        cgroups::read_stats(self.own_cgroups()?).within(|| self.named())
     }
 
     /// What happens to it from now on: statistics every `interval`, and OOM kills, until nobody is left inside.
     pub fn events(&self, interval: Duration) -> Result<Events<'_>> {
         self.check_running()?;
-        let watch = Watch::new(&self.record.cgroups).within(|| self.named())?;
+        let watch = Watch::new(self.own_cgroups()?).within(|| self.named())?;
         Ok(Events { container: self, watch, interval, next_stats: Instant::now() + interval, oom_kills: 0 })
+    }
+
+    fn own_cgroups(&self) -> Result<&Placement> {
+        let placement = &self.record.cgroups;
+        if placement.groups.is_empty() {
+            let why = "it has no cgroup of its own, by which its processes could be told from others";
+            return Err(Error::new(Kind::Unsupported, why)).within(|| self.named());
+        }
+        Ok(placement)
     }
 
     fn check_running(&self) -> Result<()> {

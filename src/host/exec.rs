@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 
 use super::container::{Container, within};
@@ -15,6 +16,7 @@ use super::{Runtime, start};
 use crate::channel::{FromInside, HostEnd};
 use crate::config::NamespaceKind;
 use crate::config::process::{CapSet, Process, Terminal, User};
+use crate::config::seccomp::Listener;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::plan::{Decided, ErrandRef, ExecPlan};
 use crate::state::Status;
@@ -22,7 +24,8 @@ use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host::{Entrance, SubGroup};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::namespaces::host::pid_of;
-use crate::subsystems::process;
+use crate::subsystems::{process, seccomp};
+use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
 
@@ -146,7 +149,7 @@ impl Changes {
 /// Executes a further program in a container that was created or runs.
 pub(super) fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result<Executed> {
     let container = Container::find(runtime, id)?;
-    let init = check_status(&container, request)?;
+    let (init, is_paused) = check_status(&container, request)?;
     let snapshot = container.directory.read_snapshot()?;
     let namespaces = snapshot.namespaces;
     let mut process = request.process.clone().complete(snapshot.process.as_ref())?;
@@ -161,20 +164,24 @@ pub(super) fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result
         pidfd_socket: request.pidfd_socket.as_deref(),
         pid_file: request.pid_file.as_deref(),
     })?;
-    let acts = Acts { runtime, container: &container, init: &init, namespaces, handover: &handover, request };
+    let acts =
+        Acts { runtime, container: &container, init: &init, is_paused, namespaces, handover: &handover, request };
     acts.carry_out(decided)
 }
 
-fn check_status(container: &Container, request: &ExecRequest) -> Result<OwnedFd> {
+/// The first process, and whether it is paused.
+fn check_status(container: &Container, request: &ExecRequest) -> Result<(OwnedFd, bool)> {
     let refused = |why: &str| Error::new(Kind::WrongStatus, why).within(container.named());
-    match container.status()? {
+    let status = container.status()?;
+    match status {
         Status::Created | Status::Running => {}
         Status::Paused if request.ignore_paused => {}
         Status::Paused => return Err(refused(phrases::EXEC_PAUSED)),
         Status::Stopped => return Err(refused(phrases::EXEC_STOPPED)),
         Status::Creating => return Err(refused("cannot exec in a container that is being created")),
     }
-    container.init()?.ok_or_else(|| refused(phrases::EXEC_STOPPED))
+    let init = container.init()?.ok_or_else(|| refused(phrases::EXEC_STOPPED))?;
+    Ok((init, status == Status::Paused))
 }
 
 /// What is needed to act.
@@ -182,6 +189,7 @@ struct Acts<'a> {
     runtime: &'a Runtime,
     container: &'a Container,
     init: &'a OwnedFd,
+    is_paused: bool,
     namespaces: u64,
     handover: &'a Handover,
     request: &'a ExecRequest,
@@ -196,6 +204,7 @@ impl Acts<'_> {
             namespaces: self.namespaces,
             root: self.open_root()?.map(|root| luggage.pack(root)),
             waits_for_cgroup: entrance.must_be_joined(),
+            keyring: decided.keyring,
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,
@@ -223,13 +232,20 @@ impl Acts<'_> {
             other => other?,
         };
         drop(luggage);
-        let talk = Conversation { plan: &plan, from_outside: &decided.from_outside, entrance: &entrance, acts: self };
+        let talk = Conversation {
+            plan: &plan,
+            from_outside: &decided.from_outside,
+            listener: decided.listener.as_ref(),
+            entrance: &entrance,
+            acts: self,
+        };
         let terminal = talk.hold(&mut launched, &channel)?;
         process::host::set_rlimits(launched.pid(), &decided.from_outside)?;
         self.handover.pidfd(PidfdName::Setns, &launched)?;
         channel.go()?;
         if let Some(pidfd) = launched.pidfd() {
-            start::see_it_execute(&channel, pidfd, Some(PATIENCE))?;
+            start::see_it_execute(&channel, pidfd, Some(PATIENCE))
+                .map_err(|error| seccomp::host::explain(error, talk.filter(), talk.listener))?;
         }
         // COMPAT(conmon): the file is there if and only if the program was executed.
         self.handover.pid(launched.pid())?;
@@ -243,9 +259,13 @@ impl Acts<'_> {
             return Ok(None);
         }
         let path = format!("/proc/{}/root", pid_of(self.init)?);
-        open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .or_call(|| format!("open({path:?})"))
-            .map(Some)
+        let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .or_call(|| format!("open({path:?})"))?;
+        // Else the pid may have gone to somebody else before it was looked up.
+        if sys::wait::until_ready(self.init, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(pidfd)")? {
+            return Err(Error::new(Kind::WrongStatus, phrases::EXEC_STOPPED).within(self.container.named()));
+        }
+        Ok(Some(root))
     }
 }
 
@@ -253,24 +273,43 @@ impl Acts<'_> {
 struct Conversation<'a> {
     plan: &'a ExecPlan,
     from_outside: &'a process::FromOutside,
+    /// Who gets the filter's listener.
+    listener: Option<&'a Listener>,
     entrance: &'a Entrance,
     acts: &'a Acts<'a>,
 }
 
 impl Conversation<'_> {
+    /// Beside the first process, if the container's own groups take nobody.
+    fn join(&self, pid: i32) -> Result<()> {
+        match self.entrance.join(pid) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) && self.acts.request.cgroups.is_empty() => {
+                Entrance::beside(&self.acts.container.record.cgroups, pid_of(self.acts.init)?)?.join(pid)
+            }
+            other => other,
+        }
+    }
+
+    fn filter(&self) -> Option<&seccomp::Filter> {
+        self.plan.seccomp.as_ref().map(|(filter, _)| filter)
+    }
+
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
         // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits the score.
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
         channel.send_plan(&ErrandRef::Exec(self.plan).to_bytes()?)?;
         if self.plan.waits_for_cgroup {
-            self.entrance.join(launched.pid())?;
+            self.join(launched.pid())?;
             channel.go()?;
         }
+        let record = &self.acts.container.record;
         // Frozen, it goes on when somebody resumes the container.
-        let patience = (!self.acts.request.ignore_paused).then_some(PATIENCE);
-        let mut terminal = None;
+        let patience = (!self.acts.is_paused).then_some(PATIENCE);
+        let (mut terminal, mut listener) = (None, None);
         loop {
-            match channel.receive(patience.map(within))? {
+            let patience = if listener.is_some() { Some(handover::PATIENCE) } else { patience };
+            let message = channel.receive(patience.map(within));
+            match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {
                     launched.replace(Child { pid: pid_of(&pidfd)?, pidfd })?;
                     channel.go()?;
@@ -281,12 +320,21 @@ impl Conversation<'_> {
                     }
                     None => terminal = Some(master),
                 },
+                Some((FromInside::Listener { number }, _)) => {
+                    // COMPAT(runc): of a container that is only created, too.
+                    let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
+                    listener = self.listener;
+                    listener.map_or(Ok(()), |to| handover::listener(to, launched, number, &state))?;
+                }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),
                 Some((message, _)) => {
                     return Err(Error::new(Kind::Failed, format!("unexpected message {message:?}")));
                 }
-                None => return Err(Error::new(Kind::ProcessGone, launched.obituary()).within("the process")),
+                None => {
+                    let error = Error::new(Kind::ProcessGone, launched.obituary()).within("the process");
+                    return Err(seccomp::host::explain(error, self.filter(), None));
+                }
             }
         }
     }

@@ -1,18 +1,21 @@
-//! Who gets what when a process is there: its terminal, its pidfd, its pid.
+//! Who gets what when a process is there: its terminal, its seccomp listener, its pidfd, its pid.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 
 use super::spawn::Launched;
-use crate::error::{Error, OrCall, Result, Within, phrases};
+use crate::config::seccomp::Listener;
+use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
+use crate::fs::sockets::{connect_to, in_time};
+use crate::subsystems::hooks::HookState;
+use crate::subsystems::seccomp;
 use crate::sys;
 
 /// Where it goes, as the caller names it.
@@ -22,6 +25,9 @@ pub struct Places<'a> {
     pub pidfd_socket: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
 }
+
+/// How long who is at the other end of a socket may let us wait: for accept(2), for room, or for a first answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// COMPAT(runc): the payload that comes with a pidfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +50,8 @@ pub struct Handover {
 impl Handover {
     /// Opens all places.
     pub fn open(places: Places<'_>) -> Result<Self> {
-        let connect = |path: Option<&Path>, flag: &str| path.map(|path| connect_to(path).within(|| flag)).transpose();
+        let connect =
+            |path: Option<&Path>, flag: &str| path.map(|path| connect_to(path, PATIENCE).within(|| flag)).transpose();
         Ok(Self {
             pid_file: places.pid_file.map(PidFile::open).transpose()?,
             console_socket: connect(places.console_socket, "--console-socket")?,
@@ -89,23 +96,35 @@ pub fn check_descriptors(preserved: u32) -> Result<()> {
     Ok(())
 }
 
-/// Connects to a socket that waits for a descriptor, before anything is made: nobody there is an error of its own.
-fn connect_to(path: &Path) -> Result<OwnedFd> {
-    let socket =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
-    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
-    connect(socket.as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
-    Ok(socket)
-}
-
 /// COMPAT(go-runc, conmon): one message with one descriptor, and its name as the payload.
 pub fn send_descriptor(socket: &OwnedFd, name: &str, descriptor: &OwnedFd) -> Result<()> {
+    send_with(socket, name.as_bytes(), descriptor).or_call(|| format!("sendmsg({name:?})"))
+}
+
+fn send_with(socket: &OwnedFd, payload: &[u8], descriptor: &OwnedFd) -> nix::Result<()> {
     let fds = [descriptor.as_raw_fd()];
-    let payload = [std::io::IoSlice::new(name.as_bytes())];
     let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .or_call(|| format!("sendmsg({name:?})"))
-        .map(drop)
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[std::io::IoSlice::new(payload)], &rights, flags, None);
+    match in_time(sent)? {
+        // A stream socket takes all of it, or its time was over.
+        sent if sent == payload.len() => Ok(()),
+        _ => Err(Errno::ETIMEDOUT),
+    }
+}
+
+/// SPEC(config, linux.seccomp.listenerPath): a connection for each listener, on it one message and nothing else. So it is
+/// opened when there is something to send.
+pub fn listener(to: &Listener, process: &Launched, number: i32, state: &HookState) -> Result<()> {
+    let handing = || -> Result<()> {
+        let gone = || Error::new(Kind::ProcessGone, "the process is gone");
+        let listener = sys::pidfd::get_fd(process.pidfd().ok_or_else(gone)?, number)
+            .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?;
+        let agent = connect_to(&to.path, PATIENCE).within(|| phrases::NO_AGENT)?;
+        let message = seccomp::host::message(to, process.pid(), state)?;
+        send_with(&agent, &message, &listener).or_call(|| format!("sendmsg({:?})", to.path))
+    };
+    handing().within(|| "linux.seccomp.listenerPath")
 }
 
 /// Where the pid goes. The directory is opened before anything is made.

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, OrCall, Result, phrases};
 use crate::state::Status;
 use crate::state::dir::{REPORT, START};
 use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::seccomp;
 use crate::sys;
 
 /// From "go" to the program's first instruction.
@@ -48,6 +49,14 @@ impl Container {
         (!self.record.has_start_hooks).then_some(PATIENCE)
     }
 
+    /// Its filter may be the reason.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.directory.read_snapshot() {
+            Ok(known) => seccomp::host::explain(error, known.filter.as_ref(), known.listener.as_ref()),
+            Err(_) => error,
+        }
+    }
+
     /// ORDER: the report is opened before the byte is written, so that nothing can be missed.
     fn release(&self, init: &OwnedFd) -> Result<()> {
         let open = |name: &str, end| self.directory.open_fifo(name, end).or_call(|| format!("open({name:?})"));
@@ -56,6 +65,7 @@ impl Container {
         sys::fd::write_all(&go, b"g").or_call(|| format!("write({START:?})"))?;
         drop(go);
         let outcome = see_it_execute(&report, init, self.start_patience());
+        let outcome = outcome.map_err(|error| self.explain(error));
         self.directory.remove_fifos();
         outcome
     }

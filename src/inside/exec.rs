@@ -16,7 +16,7 @@ use crate::subsystems::doors::{InRoot, Inside};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::{self, Console};
-use crate::subsystems::{lsm, namespaces};
+use crate::subsystems::{keyring, lsm, namespaces};
 use crate::sys;
 
 /// Enters the container. In a pid namespace only our children are, so there a copy of us becomes the program, as a child of
@@ -28,6 +28,9 @@ pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
     }
     // Through the host's procfs, while it can be seen; a copy inherits it.
     lsm::set_at_exec(&inside, &plan.lsm)?;
+    if plan.keyring.is_some() {
+        lsm::label_keys(&inside, &plan.lsm)?;
+    }
     let in_root = enter(inside, plan)?;
     if plan.namespaces & clone_flag(NamespaceKind::Pid) == 0 {
         return become_program(in_root, channel, plan);
@@ -49,6 +52,9 @@ fn enter(inside: Inside, plan: &ExecPlan) -> Result<InRoot> {
     let container = plan.container.take().or_call(|| "fcntl(pidfd)")?;
     let root: Option<OwnedFd> = plan.root.map(|root| root.take()).transpose().or_call(|| "fcntl(root)")?;
     let in_root = namespaces::inside::enter(inside, &container, plan.namespaces, root.as_ref())?;
+    if let Some(keyring) = &plan.keyring {
+        keyring::join(&in_root, keyring)?;
+    }
     // Changing ids sets this anew, to what fs.suid_dumpable says.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     Ok(in_root)

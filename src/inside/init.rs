@@ -17,7 +17,7 @@ use crate::subsystems::mounts::mask;
 use crate::subsystems::process::ProcessPlan;
 use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::Console;
-use crate::subsystems::{devices, lsm, namespaces, network, sysctl, terminal};
+use crate::subsystems::{devices, keyring, lsm, namespaces, network, sysctl, terminal};
 use crate::sys;
 
 /// Becomes the container.
@@ -26,6 +26,11 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     // A session of our own: a terminal can only be given to its leader, and the caller's must not reach us.
     setsid().or_call(|| "setsid")?;
     namespaces::inside::join_all(&inside, &plan.namespaces.joins)?;
+    if let Some(keyring) = &plan.keyring {
+        // ORDER: the label of what is made, first.
+        lsm::label_keys(&inside, &plan.lsm)?;
+        keyring::create(&inside, keyring)?;
+    }
     let mut cgroup = CgroupEntry { channel, plan, done: false };
 
     if plan.loopback {

@@ -1,7 +1,7 @@
 //! From a finished root to execve: what the first process of a container and every further one do alike.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -96,10 +96,20 @@ impl LastSteps<'_> {
     fn load_filter(&self, now: SeccompPoint) -> Result<()> {
         match self.becoming.seccomp {
             Some((filter, point)) if *point == now => {
-                seccomp::inside::load(filter).within(|| "linux.seccomp").map(drop)
+                match seccomp::inside::load(filter).within(|| "linux.seccomp")? {
+                    Some(listener) => self.announce(listener),
+                    None => Ok(()),
+                }
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// ORDER: at once. From here on any call may have to wait for an agent's answer, and there is none before the host has
+    /// the listener. So the host takes it: telling its number costs a write(2), which no filter of ours lets wait, where
+    /// passing it on would cost a sendmsg(2), which many do. It stays open here until execve: close(2) may have to wait, too.
+    fn announce(&self, listener: OwnedFd) -> Result<()> {
+        self.becoming.channel.send(&FromInside::Listener { number: listener.into_raw_fd() })
     }
 
     /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program.

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{SeccompPoint, seccomp_point};
 use crate::config::process::Process;
+use crate::config::seccomp::Listener;
 use crate::error::Result;
 use crate::machine::Machine;
+use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::process::{self, FromOutside, ProcessPlan};
 use crate::subsystems::seccomp;
@@ -22,6 +24,8 @@ pub struct ExecPlan {
     pub root: Option<Passed>,
     /// A message says when we are in the cgroups that we were not born in.
     pub waits_for_cgroup: bool,
+    /// The container's session keyring, if it has one.
+    pub keyring: Option<Keyring>,
     /// Security modules.
     pub lsm: LsmPlan,
     /// The program.
@@ -39,6 +43,10 @@ pub struct Snapshot {
     pub process: Option<Process>,
     /// The compiled `linux.seccomp`.
     pub filter: Option<seccomp::Filter>,
+    /// Who gets its listener, if it has one.
+    pub listener: Option<Listener>,
+    /// Its session keyring, unless it has its caller's.
+    pub keyring: Option<Keyring>,
     /// `CLONE_NEW*` of all namespaces that the container has and its runtime has not.
     pub namespaces: u64,
 }
@@ -54,6 +62,10 @@ pub struct Decided {
     pub lsm: LsmPlan,
     /// See [`ExecPlan::seccomp`].
     pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// See [`Snapshot::listener`].
+    pub listener: Option<Listener>,
+    /// See [`ExecPlan::keyring`].
+    pub keyring: Option<Keyring>,
 }
 
 impl Snapshot {
@@ -63,6 +75,7 @@ impl Snapshot {
         let point = seccomp_point(process);
         let lsm = LsmPlan::new(process, machine)?;
         let (process, from_outside) = process::plan(process, own_user_namespace);
-        Ok(Decided { process, from_outside, lsm, seccomp: self.filter.map(|filter| (filter, point)) })
+        let seccomp = self.filter.map(|filter| (filter, point));
+        Ok(Decided { process, from_outside, lsm, seccomp, listener: self.listener, keyring: self.keyring })
     }
 }

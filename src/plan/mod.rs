@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::linux::TimeOffset;
+use crate::config::seccomp::Listener;
 use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces, Process};
 use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
 use crate::subsystems::cgroups::{self, CgroupPlan};
 use crate::subsystems::devices::DevicesPlan;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
+use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::mounts::{self, MountsPlan};
 use crate::subsystems::namespaces::InsideNamespaces;
@@ -41,6 +43,8 @@ pub struct Request<'a> {
     pub rootless: Option<bool>,
     /// `--no-pivot`.
     pub no_pivot: bool,
+    /// The container keeps the caller's session keyring.
+    pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserved_fds: u32,
     /// LISTEN_FDS for the program's environment.
@@ -64,6 +68,8 @@ pub struct Plan {
     pub cgroups: CgroupPlan,
     /// Limits of the process that are set from outside.
     pub from_outside: FromOutside,
+    /// Who gets the filter's listener, if it has one.
+    pub listener: Option<Listener>,
     /// All hooks; the container's own go inside as well.
     pub hooks: Hooks,
     /// The container's half.
@@ -108,6 +114,8 @@ pub struct InsidePlan {
     pub devices: DevicesPlan,
     /// Kernel parameters.
     pub sysctl: Vec<(String, String)>,
+    /// Its session keyring, unless it keeps the caller's.
+    pub keyring: Option<Keyring>,
     /// Set when given.
     pub hostname: Option<String>,
     /// Set when given.
@@ -160,6 +168,7 @@ impl Plan {
             devices: DevicesPlan::new(config, in_user_namespace, mounts.dev_is_bound()),
             mounts,
             sysctl: config.linux.sysctl.clone().into_iter().collect(),
+            keyring: (!request.no_new_keyring).then(|| Keyring::of(request.id)),
             hostname: config.hostname.clone(),
             domainname: config.domainname.clone(),
             announces_environment: !config.hooks.prestart.is_empty() || !config.hooks.create_runtime.is_empty(),
@@ -189,6 +198,7 @@ impl Plan {
             time_offsets: config.linux.time_offsets.clone(),
             cgroups,
             from_outside,
+            listener: config.linux.seccomp.as_ref().and_then(|profile| profile.listener.clone()),
             hooks: config.hooks.clone(),
             inside,
         })
@@ -201,6 +211,8 @@ impl Plan {
         Snapshot {
             process: config.process.clone(),
             filter: self.inside.seccomp.as_ref().map(|(filter, _)| filter.clone()),
+            listener: self.listener.clone(),
+            keyring: self.inside.keyring.clone(),
             namespaces: self.route.launch | self.inside.namespaces.flags(),
         }
     }
@@ -232,10 +244,6 @@ fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan 
 
 fn plan_seccomp(config: &Config) -> Result<Option<(seccomp::Filter, SeccompPoint)>> {
     let Some(profile) = &config.linux.seccomp else { return Ok(None) };
-    if profile.listener.is_some() {
-        let why = "this version of corten does not pass seccomp listeners on";
-        return Err(Error::unsupported("linux.seccomp.listenerPath", why));
-    }
     let point = config.process.as_ref().map_or(SeccompPoint::BeforeDrop, seccomp_point);
     Ok(Some((seccomp::compile(profile)?, point)))
 }

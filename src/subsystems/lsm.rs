@@ -37,19 +37,29 @@ impl LsmPlan {
 }
 
 /// Asks for them at the next execve. Through the host's verified procfs, while it can be seen (CVE-2019-16884).
+///
+/// ORDER: before `no_new_privs` and before capabilities are dropped: behind those a module may refuse the change.
 pub fn set_at_exec(_: &Inside, plan: &LsmPlan) -> Result<()> {
-    if plan.apparmor.is_none() && plan.selinux.is_none() {
-        return Ok(());
-    }
-    // A process sees itself by its id in the procfs' own pid namespace, which is not ours: thread-self knows.
-    let own = nix::fcntl::readlink("/proc/thread-self").or_call(|| "readlink(\"/proc/thread-self\")")?;
-    let proc = Procfs::mounted()?;
     if let Some(profile) = &plan.apparmor {
-        let text = format!("exec {profile}");
-        proc.write(&Path::new(&own).join("attr/apparmor/exec"), &text).within(|| "process.apparmorProfile")?;
+        write_own("apparmor/exec", &format!("exec {profile}")).within(|| "process.apparmorProfile")?;
     }
     if let Some(label) = &plan.selinux {
-        proc.write(&Path::new(&own).join("attr/exec"), label).within(|| "process.selinuxLabel")?;
+        write_own("exec", label).within(|| "process.selinuxLabel")?;
     }
     Ok(())
+}
+
+/// Gives the keys that are made until execve the process's label, so that it may use them.
+pub fn label_keys(_: &Inside, plan: &LsmPlan) -> Result<()> {
+    match &plan.selinux {
+        Some(label) => write_own("keycreate", label).within(|| "process.selinuxLabel"),
+        None => Ok(()),
+    }
+}
+
+/// Writes an attribute of this process (proc_pid_attr(5)).
+fn write_own(attribute: &str, value: &str) -> Result<()> {
+    // A process sees itself by its id in the procfs' own pid namespace, which is not ours: thread-self knows.
+    let own = nix::fcntl::readlink("/proc/thread-self").or_call(|| "readlink(\"/proc/thread-self\")")?;
+    Procfs::mounted()?.write(&Path::new(&own).join("attr").join(attribute), value)
 }

@@ -6,6 +6,7 @@ pub mod cgroups;
 pub mod devices;
 pub mod doors;
 pub mod hooks;
+pub mod keyring;
 pub mod lsm;
 pub mod mounts;
 pub mod namespaces;

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
@@ -13,6 +13,7 @@ use crate::config::process::Terminal;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::rootdir::{Missing, RootDir, file_type};
 use crate::subsystems::doors::InRoot;
+use crate::sys;
 use crate::sys::mount::{Reach, attach, clone_tree};
 use crate::sys::tty;
 
@@ -56,20 +57,27 @@ pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32, cons
     making().within(|| "process.terminal")
 }
 
-/// CVE-2025-52565: what an image put at this path is only taken when it is the multiplexer of a devpts.
+/// CVE-2025-52565: an image can put anything at `/dev/pts` and at `/dev/pts/ptmx`. The directory is held and is a devpts'
+/// root, and in it nothing is followed or crossed: there is nothing of that name there but its multiplexer.
 fn open_ptmx(root: &RootDir) -> Result<OwnedFd> {
     const PATH: &str = "/dev/pts/ptmx";
     const DEVPTS_MAGIC: i64 = 0x1cd1;
-    let handle = root.find_itself(Path::new(PATH))?.ok_or_else(|| {
-        Error::call(format!("openat2({PATH:?})"), Errno::ENOENT).hint("a devpts must be mounted at /dev/pts")
+    const ROOT_INODE: u64 = 1;
+    let directory = root.find(Path::new("/dev/pts"))?.ok_or_else(|| {
+        Error::call("openat2(\"/dev/pts\")", Errno::ENOENT).hint("a devpts must be mounted at /dev/pts")
     })?;
-    let magic = fstatfs(&handle).or_call(|| format!("fstatfs({PATH:?})"))?.filesystem_type().0;
-    let stat = fstat(&handle).or_call(|| format!("fstat({PATH:?})"))?;
-    if magic != DEVPTS_MAGIC || stat.st_rdev != makedev(5, 2) || file_type(&handle)? != SFlag::S_IFCHR {
-        return Err(Error::new(Kind::Denied, format!("{PATH} is not the multiplexer of a devpts")));
+    let magic = fstatfs(&directory).or_call(|| "fstatfs(\"/dev/pts\")")?.filesystem_type().0;
+    let inode = fstat(&directory).or_call(|| "fstat(\"/dev/pts\")")?.st_ino;
+    let foreign = || Error::new(Kind::Denied, format!("{PATH} is not the multiplexer of a devpts"));
+    if magic != DEVPTS_MAGIC || inode != ROOT_INODE {
+        return Err(foreign());
     }
-    // ORDER: verified before it is opened: opening some devices has effects.
-    root.open(Path::new(PATH), OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW)
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    match sys::fd::openat2(&directory, c"ptmx", OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty(), resolve) {
+        // Something is mounted over it.
+        Err(Errno::EXDEV) => Err(foreign()),
+        opened => opened.or_call(|| format!("openat2({PATH:?})")),
+    }
 }
 
 fn bind_console(_: &InRoot, root: &RootDir, slave: &OwnedFd) -> Result<()> {

@@ -16,6 +16,7 @@ pub struct Instruction {
 
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_ATTACH: u32 = 8;
+const BPF_PROG_DETACH: u32 = 9;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
@@ -61,16 +62,25 @@ pub fn load_device_program(program: &[Instruction]) -> nix::Result<OwnedFd> {
 
 /// Attaches it to a cgroup beside what others attached there.
 pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd) -> nix::Result<()> {
+    change_attachment(BPF_PROG_ATTACH, BPF_F_ALLOW_MULTI, cgroup, program)
+}
+
+/// Takes it away from there.
+pub fn detach_device_program(cgroup: impl AsFd, program: impl AsFd) -> nix::Result<()> {
+    change_attachment(BPF_PROG_DETACH, 0, cgroup, program)
+}
+
+fn change_attachment(command: u32, flags: u32, cgroup: impl AsFd, program: impl AsFd) -> nix::Result<()> {
     #[expect(clippy::cast_sign_loss, reason = "descriptors are not negative")]
     let arguments = AttachArguments {
         target: cgroup.as_fd().as_raw_fd() as u32,
         program: program.as_fd().as_raw_fd() as u32,
         attach_type: BPF_CGROUP_DEVICE,
-        flags: BPF_F_ALLOW_MULTI,
+        flags,
     };
     // SAFETY: the structure outlives the call, and the size is its own.
     super::answer(unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const arguments, size_of::<AttachArguments>())
+        libc::syscall(libc::SYS_bpf, command, &raw const arguments, size_of::<AttachArguments>())
     })?;
     Ok(())
 }

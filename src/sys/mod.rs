@@ -10,6 +10,7 @@ pub mod capability;
 pub mod clone;
 pub mod domainname;
 pub mod fd;
+pub mod keyring;
 pub mod limits;
 pub mod mount;
 pub mod namespace;

@@ -1,6 +1,6 @@
-//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), waitid(2) with P_PIDFD.
+//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2) with P_PIDFD.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -25,6 +25,12 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// A copy of the descriptor that is `number` there (since 5.6). Needs the rights that tracing the process would need.
+pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three integers. The descriptor is close-on-exec by itself.
+    super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) })
 }
 
 /// Reaps our own child. Its exit status in the way of a shell: 128 + signal when it was killed.

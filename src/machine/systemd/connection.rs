@@ -1,25 +1,25 @@
 //! A connection to a service manager: over its bus, or directly where there is none. Every wait has a deadline.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, setsockopt, socket,
-    sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::wire::{self, Call, Incoming, Value};
 use super::{Bus, MANAGER, NAME, PATH};
 use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::sockets::connect_to;
 use crate::sys;
 
 /// How long an answer may take. Process 1 does one thing at a time, and may be busy with others' units.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More messages than we could have asked for: jobs of others come and go, too.
+const MOST_KEPT: usize = 10_000;
 
 /// A connection to a service manager.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ impl From<Refusal> for Error {
             Some("UnitExists") => Kind::Busy,
             Some("AccessDenied" | "InteractiveAuthorizationRequired") => Kind::Denied,
             Some("InvalidArgs" | "PropertyReadOnly") => Kind::InvalidConfig,
+            // How systemd says errnos (`System.Error.EBUSY`).
+            Some("EBUSY") => return Self::call("systemd", Errno::EBUSY),
             _ => Kind::Failed,
         };
         // Its sentences begin with a capital and may end with a point; ours do not.
@@ -75,10 +77,10 @@ impl Connection {
 
     fn connect(bus: &Bus, patience: Duration) -> Result<Self> {
         let deadline = Instant::now() + patience;
-        let (socket, has_bus) = match open_socket(&bus.socket(), patience) {
+        let (socket, has_bus) = match connect_to(&bus.socket(), patience) {
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED)) => {
                 // Systemd itself listens, too: for machines without a D-Bus daemon.
-                let socket = open_socket(&bus.private_socket(), patience).map_err(|_| error)?;
+                let socket = connect_to(&bus.private_socket(), patience).map_err(|_| error)?;
                 log::debug!("{bus} is spoken with directly: it has no D-Bus daemon");
                 (socket, false)
             }
@@ -204,23 +206,35 @@ impl Connection {
         self.wait(ours, Instant::now() + patience, &format!("the end of job {job:?}")).within(|| self.bus.to_string())
     }
 
-    /// Waits for the message that `ours` takes. Others are kept: a job may be done before its number is known.
+    /// Waits for the message that `ours` takes. Ends of jobs are kept: a job may be done before its number is known.
     fn wait<T>(
         &mut self,
         mut ours: impl FnMut(Incoming) -> std::result::Result<T, Incoming>,
         deadline: Instant,
         what: &str,
     ) -> Result<T> {
-        for message in std::mem::take(&mut self.kept) {
-            match ours(message) {
-                Ok(found) => return Ok(found),
-                Err(other) => self.kept.push_back(other),
+        // Each once.
+        for _ in 0..self.kept.len() {
+            match self.kept.pop_front().map(&mut ours) {
+                Some(Ok(found)) => return Ok(found),
+                Some(Err(other)) => self.kept.push_back(other),
+                None => {}
             }
         }
+        let began = Instant::now();
         loop {
             match ours(self.receive(deadline, what)?) {
                 Ok(found) => return Ok(found),
-                Err(other) => self.kept.push_back(other),
+                Err(other @ (Incoming::Signal { .. } | Incoming::Return { .. } | Incoming::Refusal { .. }))
+                    if self.kept.len() < MOST_KEPT =>
+                {
+                    self.kept.push_back(other);
+                }
+                Err(_) => {}
+            }
+            // Somebody who never stops talking is not listened to for ever.
+            if Instant::now() >= deadline {
+                return Err(self.too_late(what, began.elapsed()));
             }
         }
     }
@@ -260,18 +274,6 @@ impl Connection {
         let why = format!("{what} did not come within {:.1} s", patience.as_secs_f64());
         Error::new(Kind::TimedOut, why)
     }
-}
-
-fn open_socket(path: &Path, patience: Duration) -> Result<OwnedFd> {
-    let socket =
-        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).or_call(|| "socket(AF_UNIX)")?;
-    // It holds for connect(2) too, when too many others are waiting there.
-    let milliseconds = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
-    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(milliseconds))
-        .or_call(|| "setsockopt(SO_SNDTIMEO)")?;
-    let address = UnixAddr::new(path).or_call(|| format!("connect({path:?})"))?;
-    connect(socket.as_fd().as_raw_fd(), &address).or_call(|| format!("connect({path:?})"))?;
-    Ok(socket)
 }
 
 impl Bus {

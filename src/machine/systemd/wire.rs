@@ -257,7 +257,7 @@ pub fn message_length(begun: &[u8]) -> Result<Option<usize>> {
     if header[0] != ENDIAN || header[3] != PROTOCOL {
         return Err(malformed("begins like no message of this machine"));
     }
-    let mut reader = Reader { bytes: header, at: 4 };
+    let mut reader = Reader { bytes: header, at: 4, depth: 0 };
     let body = reader.length()?;
     reader.at = 12;
     let fields = reader.length()?;
@@ -271,7 +271,7 @@ fn malformed(why: &str) -> Error {
 
 /// Reads a whole message.
 pub fn decode(message: &[u8]) -> Result<Incoming> {
-    let mut reader = Reader { bytes: message, at: 12 };
+    let mut reader = Reader { bytes: message, at: 12, depth: 0 };
     let Value::Array(_, fields) = reader.value(&mut "a(yv)".bytes().peekable())? else {
         return Err(malformed("has no header fields"));
     };
@@ -311,7 +311,12 @@ pub fn decode(message: &[u8]) -> Result<Incoming> {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How many containers we are in: variants can nest as deep as a message is long.
+    depth: usize,
 }
+
+/// The D-Bus specification allows 32 arrays and 32 structures.
+const DEEPEST: usize = 64;
 
 /// The rest of a signature.
 type Types<'a> = std::iter::Peekable<std::str::Bytes<'a>>;
@@ -353,6 +358,16 @@ impl Reader<'_> {
 
     /// The value whose type comes next in `types`.
     fn value(&mut self, types: &mut Types<'_>) -> Result<Value> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(malformed("is nested too deeply"));
+        }
+        let value = self.value_at_depth(types)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn value_at_depth(&mut self, types: &mut Types<'_>) -> Result<Value> {
         let code = types.next().ok_or_else(|| malformed("has an incomplete signature"))?;
         Ok(match code {
             b'y' => Value::Byte(self.take(1)?[0]),
@@ -374,6 +389,10 @@ impl Reader<'_> {
                 let mut members = Vec::new();
                 while types.next_if_eq(&b')').is_none() {
                     members.push(self.value(types)?);
+                }
+                if members.is_empty() {
+                    // It would take no room: an array of them has no end.
+                    return Err(malformed("has an empty structure"));
                 }
                 Value::Struct(members)
             }

@@ -62,11 +62,7 @@ impl<'a> List<'a> {
 
     /// The group with this file: on v1 by the controller, with which every name begins.
     fn group(&self, file: &str) -> Option<usize> {
-        let controller = controller(file);
-        match version(self.groups) {
-            Version::V2 => (!self.groups.is_empty()).then_some(0),
-            Version::V1 => self.groups.iter().position(|group| group.controllers.iter().any(|it| it == controller)),
-        }
+        group_of(self.groups, file)
     }
 
     /// A write to a file that has to be there.
@@ -109,7 +105,16 @@ impl<'a> List<'a> {
     }
 }
 
-fn controller(file: &str) -> &str {
+/// The group with this file.
+pub(super) fn group_of(groups: &[Group], file: &str) -> Option<usize> {
+    match version(groups) {
+        Version::V2 => (!groups.is_empty()).then_some(0),
+        Version::V1 => groups.iter().position(|group| group.is_of(controller(file))),
+    }
+}
+
+/// By the name of a file: `memory` of `memory.max`.
+pub(super) fn controller(file: &str) -> &str {
     file.split_once('.').map_or(file, |(controller, _)| controller)
 }
 

@@ -177,8 +177,7 @@ impl CgroupPlan {
             Some(unit) => Ok(unit.path.clone()),
             None => path::in_hierarchy(config.linux.cgroups_path.as_deref(), id, hierarchy),
         })?;
-        // A new group says nothing yet.
-        let writes = limits::writes(resources, &groups, machine, &|_, _| None)?;
+        let writes = limits::writes(resources, &groups, machine, &super::host::now)?;
         let unit = match manager.zip(unit) {
             None => None,
             Some((manager, place)) => {

@@ -39,6 +39,11 @@ pub struct ViaIntermediate {
 }
 
 impl Route {
+    /// How many processes there are before the first one.
+    pub fn helpers(&self) -> u64 {
+        self.intermediate.is_some().into()
+    }
+
     /// Looks it up.
     pub fn new(namespaces: &Namespaces) -> Self {
         use NamespaceKind::{Cgroup, Pid, Time, User};

@@ -4,7 +4,7 @@
 //! become one verdict (`rules`, with libseccomp's precedence), verdicts become ranges of numbers, and those a balanced
 //! tree ([`plan`]), which is written from its end to its beginning (`assemble`). [`inside::load`] gives it to the kernel,
 //! the last thing, or nearly, that a container's process does as ours. `exec` loads the same [`Filter`], from the state
-//! directory.
+//! directory. A filter that notifies has a listener, which goes to an agent ([`host`]).
 //!
 //! ```text
 //!   seccomp_data.arch
@@ -38,6 +38,7 @@
 
 mod abi;
 mod assemble;
+pub mod host;
 pub mod inside;
 pub mod plan;
 mod rules;

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::directory::Directory;
 use crate::error::{Error, Kind, Result, Within};
+use crate::subsystems::cgroups::limits;
 use crate::subsystems::cgroups::plan::{Group, Write};
 
 /// Those that count threads, and work in threaded groups.
@@ -18,8 +19,8 @@ struct Wanted<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Wanted<'a> {
     fn by(writes: &'a [Write]) -> Self {
-        let controller = |write: &'a Write| Some((write.file.split_once('.')?.0, &*write.property));
-        Self(writes.iter().filter_map(controller).filter(|(name, _)| *name != "cgroup").collect())
+        let controller = |write: &'a Write| (limits::controller(&write.file), &*write.property);
+        Self(writes.iter().map(controller).filter(|(name, _)| *name != "cgroup").collect())
     }
 
     /// One that does not work in threaded groups.

@@ -1,5 +1,6 @@
 //! The groups of a container that is being created.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,7 +11,7 @@ use super::delegation;
 use super::directory::{Directory, is_gone};
 use super::entrance::{Entrance, Opened};
 use super::freezer::is_frozen_group;
-use super::limits;
+use super::limits::{self, Changes};
 use super::oom::oom_kills;
 use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
@@ -28,17 +29,26 @@ pub struct Cgroups {
     placement: Placement,
     /// What is in systemd's unit until the first process is.
     placeholder: Option<Placeholder>,
-    /// Limits to be written again when the placeholder does not count any more.
-    after_placeholder: Vec<Write>,
+    /// How many processes are inside besides the first one until it is known.
+    helpers: u64,
+    /// Limits to be written again when they are not.
+    after_helpers: Vec<Write>,
+    /// In groups that were there before.
+    changes: Changes,
+    /// The device program, if it is attached to such a group.
+    attached: Option<OwnedFd>,
     /// See [`CgroupPlan::devices_are_optional`].
     devices_are_optional: bool,
 }
 
 impl Cgroups {
     /// Makes the groups and writes their limits. Nobody is inside yet.
-    pub fn create(plan: &CgroupPlan) -> Result<Self> {
+    ///
+    /// `helpers` says how many processes there will be before the first one.
+    pub fn create(plan: &CgroupPlan, helpers: u64) -> Result<Self> {
         let mut cgroups = Self::default();
         cgroups.devices_are_optional = plan.devices_are_optional;
+        cgroups.helpers = helpers + u64::from(plan.unit.is_some());
         if let Some(unit) = &plan.unit {
             cgroups.start(unit)?;
         }
@@ -67,7 +77,7 @@ impl Cgroups {
             // There is one of that name: it is somebody else's, and stays.
             self.placement.unit = None;
         }
-        self.placeholder = started.within(|| "linux.cgroupsPath")?;
+        self.placeholder = started?;
         Ok(())
     }
 
@@ -108,27 +118,35 @@ impl Cgroups {
     }
 
     /// The first process is inside: nobody else is needed there.
-    pub fn dismiss_placeholder(&mut self) -> Result<()> {
-        if self.placeholder.take().is_none() {
-            return Ok(());
-        }
-        let again = std::mem::take(&mut self.after_placeholder);
-        again.iter().try_for_each(|write| self.write(write))
+    pub fn dismiss_helpers(&mut self) -> Result<()> {
+        self.placeholder = None;
+        let again = std::mem::take(&mut self.after_helpers);
+        again.iter().try_for_each(|limit| self.write(limit))
     }
 
     /// Attaches the device program to the v2 group.
-    pub fn attach_device_program(&self, program: &[Instruction]) -> Result<()> {
+    pub fn attach_device_program(&mut self, program: &[Instruction]) -> Result<()> {
         let Some(unified) = self.entrance.unified().filter(|_| !program.is_empty()) else { return Ok(()) };
-        let attach = || -> Result<()> {
+        let attach = || -> Result<OwnedFd> {
             let loaded = sys::bpf::load_device_program(program).or_call(|| "bpf(PROG_LOAD, CGROUP_DEVICE)")?;
-            sys::bpf::attach_device_program(&unified.directory, &loaded).or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")
+            sys::bpf::attach_device_program(&unified.directory, &loaded)
+                .or_call(|| "bpf(PROG_ATTACH, CGROUP_DEVICE)")?;
+            Ok(loaded)
         };
-        self.unless_optional(attach().within(|| DEVICES))
+        match attach().within(|| DEVICES) {
+            Ok(program) => {
+                self.attached = (!self.placement.has_made(&unified.group)).then_some(program);
+                Ok(())
+            }
+            Err(error) => self.unless_optional(Err(error)),
+        }
     }
 
     /// The container is complete: its groups stay.
     pub fn keep(mut self) {
         self.placement = Placement::default();
+        self.changes = Changes::default();
+        self.attached = None;
     }
 
     /// Another container that goes may take a parent along that it made, at any moment: then we begin again.
@@ -167,8 +185,8 @@ impl Cgroups {
         Ok(current)
     }
 
-    /// KERNEL: at a limit of 0 processes nobody can be born in a group, but anybody can be moved into it. As long as the
-    /// placeholder is inside, there is room for one more.
+    /// KERNEL: at a limit of 0 processes nobody can be born in a group, but anybody can be moved into it. As long as there are
+    /// helpers, there is room for them, too.
     fn limit(&mut self, write: &Write) -> Result<()> {
         let Some(limit) = (write.file == "pids.max").then(|| write.value.parse::<u64>().ok()).flatten() else {
             return self.write(write);
@@ -176,17 +194,34 @@ impl Cgroups {
         if let Some(opened) = self.entrance.opened_mut(write.group).filter(|_| limit == 0) {
             opened.by_birth = false;
         }
-        if self.placeholder.is_none() {
+        if self.helpers == 0 {
             return self.write(write);
         }
-        self.after_placeholder.push(write.clone());
-        self.write(&Write { value: limit.saturating_add(1).to_string(), ..write.clone() })
+        self.after_helpers.push(write.clone());
+        self.write(&Write { value: limit.saturating_add(self.helpers).to_string(), ..write.clone() })
     }
 
-    fn write(&self, write: &Write) -> Result<()> {
+    fn write(&mut self, write: &Write) -> Result<()> {
         let Some(opened) = self.entrance.opened().get(write.group) else { return Ok(()) };
-        let written = limits::write(&opened.group, &opened.directory, write);
+        let written = match self.placement.has_made(&opened.group) {
+            true => limits::write(&opened.group, &opened.directory, write),
+            false => self.changes.make(&opened.group, &opened.directory, write),
+        };
         if write.property.starts_with(DEVICES) { self.unless_optional(written) } else { written }
+    }
+
+    /// What was changed in groups that stay.
+    fn take_back(&self) {
+        let opened = self.entrance.opened();
+        let find = |group: usize| opened.get(group).map(|opened| (&opened.group, &opened.directory));
+        for error in self.changes.take_back(find) {
+            log::warn!("after a failed create: {error}");
+        }
+        if let (Some(program), Some(unified)) = (&self.attached, self.entrance.unified())
+            && let Err(errno) = sys::bpf::detach_device_program(&unified.directory, program)
+        {
+            log::warn!("after a failed create: detach the device program: {errno}");
+        }
     }
 
     fn unless_optional(&self, result: Result<()>) -> Result<()> {
@@ -202,6 +237,9 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
+        // ORDER: systemd waits long for processes that do not end by SIGTERM, as this one.
+        drop(self.placeholder.take());
+        self.take_back();
         // Whoever was inside was killed, and needs a moment to be gone.
         let deadline = Instant::now() + PATIENCE;
         if let Err(error) = remove(&self.placement, deadline) {

@@ -153,6 +153,14 @@ impl Directory {
         }
     }
 
+    /// How many there are, also of those that our pid namespace does not show.
+    pub fn count_processes(&self) -> Result<usize> {
+        match self.read("cgroup.procs") {
+            Ok(content) => Ok(content.lines().count()),
+            Err(_) => Ok(self.processes()?.len()),
+        }
+    }
+
     /// A threaded group of v2 has threads, and does not say whose.
     fn processes_of_threads(&self) -> Result<Vec<i32>> {
         let process_of = |thread: i32| {

@@ -31,7 +31,7 @@ pub fn check_fitness(plan: &CgroupPlan) -> Result<()> {
 fn count_processes(directory: &Directory) -> Result<usize> {
     let mut count = 0;
     tree::outermost_first(directory, |group| {
-        count += group.processes()?.len();
+        count += group.count_processes()?;
         Ok(())
     })?;
     Ok(count)

@@ -70,7 +70,7 @@ fn kill_at_once(groups: &[Group]) -> Result<bool> {
 
 /// Whoever forks faster than we kill is stopped first; only who was in the middle of a fork gets another one. Where nothing
 /// can be frozen it is a race.
-fn kill_in_rounds(placement: &Placement, deadline: Instant) -> Result<()> {
+pub fn kill_in_rounds(placement: &Placement, deadline: Instant) -> Result<()> {
     loop {
         let everybody = processes(placement)?;
         if everybody.is_empty() {

@@ -23,6 +23,7 @@ pub use entrance::{Entrance, SubGroup};
 pub use fitness::{check_fitness, expected};
 pub use freezer::{freeze, is_frozen, thaw, thaw_all};
 pub use kill::{kill_all, signal_all};
+pub use limits::now;
 pub use oom::oom_kills;
 pub use processes::processes;
 pub use remove::remove;

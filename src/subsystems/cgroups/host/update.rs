@@ -1,9 +1,9 @@
 //! New limits for a container that exists: all of them, or none.
 
 use super::directory::Directory;
-use super::limits::{is_due, write};
+use super::limits::{Change, Changes};
 use crate::config::Resources;
-use crate::error::{Error, Kind, Result, Within};
+use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
 use crate::subsystems::cgroups::plan::{Group, Placement, Write};
 use crate::subsystems::cgroups::systemd::{self, Unit};
@@ -20,7 +20,7 @@ pub fn update(placement: &Placement, resources: &Resources, machine: &Machine) -
     if placement.groups.is_empty() {
         return Err(Error::invalid("linux.resources", "limits need a cgroup, and the container has none of its own"));
     }
-    let mut update = Update { groups: &placement.groups, directories: Vec::new(), changes: Vec::new() };
+    let mut update = Update { groups: &placement.groups, directories: Vec::new(), changes: Changes::default() };
     for group in &placement.groups {
         update.directories.push(Directory::open(group)?);
     }
@@ -36,15 +36,7 @@ struct Update<'a> {
     groups: &'a [Group],
     /// In the order of the groups. `None`: somebody removed it.
     directories: Vec<Option<Directory>>,
-    /// What was changed so far, in order.
-    changes: Vec<Change>,
-}
-
-/// A file that was written to, and what takes that back.
-struct Change {
-    group: usize,
-    file: String,
-    before: String,
+    changes: Changes,
 }
 
 impl Update<'_> {
@@ -58,19 +50,44 @@ impl Update<'_> {
         writes.iter().try_for_each(|write| self.make(write))
     }
 
-    /// Tells systemd, too.
+    /// Tells systemd, too, and puts right what that rounds: also limits that nobody asked to change, since it writes all that
+    /// it knows of a controller.
     ///
-    /// ORDER: once before, as long as nothing but our own changes is to be taken back; once more after systemd, which rounds.
+    /// ORDER: the files first, as long as nothing but our own changes is to be taken back.
     fn make_known(&mut self, unit: &Unit, writes: &[Write]) -> Result<()> {
-        let changes = systemd::changes(unit, writes, limits::version(self.groups))?;
         self.make_all(writes)?;
+        let version = limits::version(self.groups);
+        let changes = systemd::changes(unit, writes, version, &|file| self.now(self.group_of(file)?, file))?;
         let names: Vec<&str> = changes.iter().map(|property| property.name.as_str()).collect();
         let before = systemd::host::read_properties(unit, &names)?;
-        systemd::host::set_properties(unit, &changes)?;
-        self.make_all(writes).map_err(|error| match systemd::host::set_properties(unit, &before) {
+        let exact: Vec<Change> = systemd::files(version).iter().filter_map(|file| self.exact(file)).collect();
+        let known = systemd::host::set_properties(unit, &changes).and_then(|()| self.put_right(&exact));
+        known.map_err(|error| match systemd::host::set_properties(unit, &before) {
             Ok(()) => error,
             Err(also) => error.also(&also),
         })
+    }
+
+    fn group_of(&self, file: &str) -> Option<&Group> {
+        self.groups.get(limits::group_of(self.groups, file)?)
+    }
+
+    /// What a file says.
+    fn exact(&self, file: &str) -> Option<Change> {
+        let group = limits::group_of(self.groups, file)?;
+        let before = self.now(&self.groups[group], file)?;
+        Some(Change { group, file: file.to_owned(), before })
+    }
+
+    fn put_right(&self, exact: &[Change]) -> Result<()> {
+        for Change { group, file, before } in exact {
+            let Some(directory) = &self.directories[*group] else { continue };
+            if self.now(&self.groups[*group], file).is_some_and(|now| now != *before) {
+                log::debug!("systemd made {file:?} something else than {before:?}");
+                directory.write(file, &restore::value(file, "default", before))?;
+            }
+        }
+        Ok(())
     }
 
     fn make(&mut self, limit: &Write) -> Result<()> {
@@ -79,45 +96,12 @@ impl Update<'_> {
             let why = format!("cgroup {:?} is not there any more", group.directory());
             return Err(Error::new(Kind::NotFound, why).within(limit.property.clone()));
         };
-        if !is_due(directory, limit)? {
-            return Ok(());
-        }
-        // ORDER: asked for just before the write, as those before it may have changed it, and are taken back after it.
-        let before = directory.read(&limit.file);
-        let along: Vec<Change> = match &before {
-            Ok(before) => self.set_along(limit, before),
-            Err(_) => Vec::new(),
-        };
-        write(group, directory, limit)?;
-        self.changes.extend(along);
-        match before {
-            Ok(before) => {
-                let before = restore::value(&limit.file, &limit.value, &before);
-                self.changes.push(Change { group: limit.group, file: limit.file.clone(), before });
-            }
-            // Files such as memory.reclaim do something, and have no value.
-            Err(error) => log::debug!("{:?} could not be taken back: {error}", limit.file),
-        }
-        Ok(())
+        self.changes.make(group, directory, limit)
     }
 
-    fn set_along(&self, limit: &Write, before: &str) -> Vec<Change> {
-        let value = |file: &&str| {
-            let before = self.now(&self.groups[limit.group], file)?.trim().to_owned();
-            Some(Change { group: limit.group, file: (*file).to_owned(), before })
-        };
-        restore::set_along(&limit.file, before).iter().filter_map(value).collect()
-    }
-
-    /// Writes the old values again, the last one first.
+    /// The answer is the error, with what went wrong behind it.
     fn take_back(&self, error: Error) -> Error {
-        self.changes.iter().rev().fold(error, |error, Change { group, file, before }| {
-            let Some(directory) = &self.directories[*group] else { return error };
-            let path = &self.groups[*group].path;
-            match directory.write(file, before).within(|| format!("set {file:?} of cgroup {path:?} back")) {
-                Ok(()) => error,
-                Err(also) => error.also(&also),
-            }
-        })
+        let find = |group: usize| Some((&self.groups[group], self.directories[group].as_ref()?));
+        self.changes.take_back(find).iter().fold(error, Error::also)
     }
 }

@@ -9,7 +9,7 @@ use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Whence;
 
-use super::directory::Directory;
+use super::directory::{Directory, is_gone};
 use super::oom::OomCounter;
 use super::processes::processes;
 use crate::error::{Error, OrCall, Result};
@@ -211,8 +211,4 @@ fn read_from_start(file: &OwnedFd) -> Result<Option<String>> {
         Err(Errno::ENODEV) => Ok(None),
         Err(errno) => Err(Error::call("read(cgroup file)", errno)),
     }
-}
-
-fn is_gone(error: &Error) -> bool {
-    matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV))
 }

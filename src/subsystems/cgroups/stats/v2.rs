@@ -97,8 +97,9 @@ fn add_io(stats: &mut Stats, files: &dyn Files) -> Result<()> {
     stats.blkio.psi = pressure(files, "io.pressure")?;
     let devices = nested(files, "io.stat")?.unwrap_or_default();
     for (name, values) in devices.into_iter().filter(|(_, values)| !values.is_empty()) {
-        let numbers = values.iter().map(|(key, value)| Ok((key.clone(), integer(value)?)));
-        let numbers = numbers.collect::<Result<BTreeMap<String, u64>>>().within(|| "io.stat")?;
+        // KERNEL: with blkcg_debug_stats there are words among them, such as `depth=max`.
+        let number = |(key, value): (&String, &String)| Some((key.clone(), integer(value).ok()?));
+        let numbers: BTreeMap<String, u64> = values.iter().filter_map(number).collect();
         // The kernel calls what has no number "(unknown)".
         if name.contains(':') {
             add_device(&mut stats.blkio, &name, &numbers).within(|| "io.stat")?;

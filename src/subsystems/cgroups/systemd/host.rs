@@ -73,11 +73,30 @@ pub fn start(plan: &UnitPlan) -> Result<Option<Placeholder>> {
             }
             answer => answer,
         };
-        let result = job_result(&mut connection, &job?, PATIENCE)?;
+        let job = job.map_err(|refusal| blame(refusal, plan))?;
+        let result = job_result(&mut connection, &job, PATIENCE)?;
         if result == "done" { Ok(()) } else { Err(Error::new(Kind::Failed, format!("the job ended as {result:?}"))) }
     };
     starting().within(|| format!("start systemd unit {:?}", plan.unit.name))?;
     Ok(placeholder)
+}
+
+/// Systemd names the property that it does not take, as a rule; those of annotations are the user's.
+fn blame(refusal: Refusal, plan: &UnitPlan) -> Error {
+    let mut of_annotations = plan.properties.iter().filter(|property| property.annotation.is_some());
+    let named = of_annotations.clone().find(|property| refusal.text.contains(&property.name));
+    let property = match named.and_then(|property| property.annotation.as_ref()) {
+        Some(annotation) => Some(format!("annotations[{annotation:?}]")),
+        None => {
+            (refusal.name.ends_with("InvalidArgs") && of_annotations.next().is_some()).then(|| "annotations".into())
+        }
+    };
+    let error = Error::from(refusal);
+    match (property, error.kind()) {
+        (Some(property), _) => error.within(property),
+        (None, Kind::Busy) => error.within("linux.cgroupsPath"),
+        (None, _) => error,
+    }
 }
 
 fn ask_to_start(connection: &mut Connection, body: &[Value], fds: &[BorrowedFd<'_>]) -> Result<Answer> {
@@ -153,12 +172,14 @@ fn common(one: &str, other: &str) -> PathBuf {
     both.map(|(name, _)| name).collect()
 }
 
-/// Changes properties of the unit, until it is stopped.
+/// Changes properties of the unit, until it is stopped. They are in force when this returns.
 pub fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()> {
     if properties.is_empty() {
         return Ok(());
     }
-    call(unit, "SetUnitProperties", &[Value::text(&unit.name), Value::Boolean(true), array(properties)]).map(drop)
+    call(unit, "SetUnitProperties", &[Value::text(&unit.name), Value::Boolean(true), array(properties)])?;
+    // ORDER: systemd answers, then writes to the kernel's files, then reads the next message.
+    read_properties(unit, &[]).map(drop)
 }
 
 /// What properties of these names are now. Those that the unit does not have are left out.

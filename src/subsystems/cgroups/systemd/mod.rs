@@ -15,7 +15,7 @@ pub mod properties;
 pub mod unit;
 mod variant;
 
-pub use properties::Property;
+pub use properties::{Property, files};
 pub use unit::Unit;
 
 use super::device_filter;
@@ -23,7 +23,8 @@ use super::plan::{Group, Version, Write};
 use crate::config::Config;
 use crate::error::Result;
 use crate::machine::systemd::{ServiceManager, Value};
-use unit::Place;
+use properties::{Now, OOM_POLICY};
+use unit::{Place, is_slice};
 
 /// The unit of a container, computed without touching anything.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,10 @@ pub fn plan(
     (writes, version): (&[Write], Version),
 ) -> Result<UnitPlan> {
     let mut properties = of_unit(&place, id, version);
-    properties.extend(properties::of_writes(writes, version)?);
+    properties.extend(properties::of_writes(writes, version, &|_| None)?);
+    if is_slice(&place.name) {
+        properties.retain(|property| property.name != OOM_POLICY);
+    }
     if let (Version::V1, Some(rules)) = (version, device_filter::effective_rules(&config.linux.resources)) {
         properties.extend(properties::of_devices(&rules));
     }
@@ -60,10 +64,10 @@ pub fn plan(
     Ok(UnitPlan { unit, properties })
 }
 
-/// What of changed limits the unit is told.
-pub fn changes(unit: &Unit, writes: &[Write], version: Version) -> Result<Vec<Property>> {
-    let mut properties = properties::of_writes(writes, version)?;
-    properties.retain(|property| property.is_known_to(unit.version));
+/// What of changed limits the unit is told, when the files have them.
+pub fn changes(unit: &Unit, writes: &[Write], version: Version, now: &Now<'_>) -> Result<Vec<Property>> {
+    let mut properties = properties::of_writes(writes, version, now)?;
+    properties.retain(|property| property.name != OOM_POLICY && property.is_known_to(unit.version));
     Ok(properties)
 }
 
@@ -71,7 +75,7 @@ pub fn changes(unit: &Unit, writes: &[Write], version: Version) -> Result<Vec<Pr
 fn of_unit(place: &Place, id: &str, version: Version) -> Vec<Property> {
     let yes = |name: &str| Property::new(name, Value::Boolean(true));
     let mut properties = vec![Property::new("Description", Value::text(format!("corten container {id}")))];
-    if place.name.ends_with(".slice") {
+    if is_slice(&place.name) {
         properties.push(Property::new("Wants", Value::texts([place.slice.clone()])));
     } else {
         properties.push(Property::new("Slice", Value::text(place.slice.clone())));

@@ -19,6 +19,8 @@ pub struct Property {
     pub value: Value,
     /// The first version of systemd that knows it; an older one refuses the whole unit.
     pub since: u32,
+    /// The annotation that asks for it.
+    pub annotation: Option<String>,
 }
 
 impl Property {
@@ -28,7 +30,7 @@ impl Property {
     }
 
     fn since(since: u32, name: &str, value: Value) -> Self {
-        Self { name: name.to_owned(), value, since }
+        Self { name: name.to_owned(), value, since, annotation: None }
     }
 
     fn number(name: &str, number: u64) -> Self {
@@ -48,13 +50,45 @@ impl Property {
 /// "No limit", "infinity".
 const UNLIMITED: u64 = u64::MAX;
 
+/// What a file of the unit's group says when all is written. `None`: the group is not there yet.
+pub type Now<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The files that systemd writes to, when it comes by.
+pub fn files(version: Version) -> &'static [&'static str] {
+    match version {
+        Version::V1 => &[
+            "memory.limit_in_bytes",
+            "pids.max",
+            "cpu.shares",
+            "cpu.cfs_period_us",
+            "cpu.cfs_quota_us",
+            "blkio.weight",
+        ],
+        Version::V2 => &[
+            "memory.min",
+            "memory.low",
+            "memory.high",
+            "memory.max",
+            "memory.swap.max",
+            "pids.max",
+            "cpu.idle",
+            "cpu.weight",
+            "cpu.max",
+            "cpuset.cpus",
+            "cpuset.mems",
+            "io.weight",
+            "io.bfq.weight",
+        ],
+    }
+}
+
 /// Those of the writes that systemd has properties for. Later ones of the same name take the place of earlier ones.
-pub fn of_writes(writes: &[Write], version: Version) -> Result<Vec<Property>> {
+pub fn of_writes(writes: &[Write], version: Version, now: &Now<'_>) -> Result<Vec<Property>> {
     let mut list = Vec::new();
     for write in writes {
         let found = match version {
-            Version::V1 => of_v1(write, writes),
-            Version::V2 => of_v2(write),
+            Version::V1 => of_v1(write, writes, now),
+            Version::V2 => of_v2(write, now),
         };
         let refused = || Error::invalid(write.property.clone(), format!("{:?} {CANNOT_BE_SAID}", write.value));
         merge(&mut list, found.ok_or_else(refused)?);
@@ -73,7 +107,7 @@ pub fn merge(list: &mut Vec<Property>, more: impl IntoIterator<Item = Property>)
 }
 
 /// `None`: what is written is not what systemd expects there.
-fn of_v2(write: &Write) -> Option<Vec<Property>> {
+fn of_v2(write: &Write, now: &Now<'_>) -> Option<Vec<Property>> {
     let value = write.value.trim();
     let number = |name: &str| Some(vec![Property::number(name, limit(value)?)]);
     match write.file.as_str() {
@@ -84,16 +118,21 @@ fn of_v2(write: &Write) -> Option<Vec<Property>> {
         "memory.swap.max" => number("MemorySwapMax"),
         "memory.oom.group" => {
             let policy = if value == "1" { "kill" } else { "continue" };
-            Some(vec![Property::since(253, "OOMPolicy", Value::text(policy))])
+            Some(vec![Property::since(253, OOM_POLICY, Value::text(policy))])
         }
         "pids.max" => tasks(value),
         "cpu.weight" => number("CPUWeight"),
         // A weight of 0 is systemd's word for idle.
         "cpu.idle" if value == "1" => Some(vec![Property::since(252, "CPUWeight", Value::Uint64(0))]),
+        "cpu.idle" => {
+            let weight = now("cpu.weight").and_then(|weight| limit(weight.trim()));
+            Some(weight.map(|weight| Property::number("CPUWeight", weight)).into_iter().collect())
+        }
         "cpu.max" => {
             let mut words = value.split_ascii_whitespace();
-            let (quota, period) = (words.next()?, words.next());
-            words.next().is_none().then(|| cpu_quota(quota, period))?
+            let (quota, period) = (words.next()?, words.next().map(str::to_owned));
+            let period = period.or_else(|| now("cpu.max")?.split_ascii_whitespace().nth(1).map(str::to_owned));
+            words.next().is_none().then(|| cpu_quota(quota, period.as_deref()))?
         }
         "cpuset.cpus" => Some(vec![allowed("AllowedCPUs", value)?]),
         "cpuset.mems" => Some(vec![allowed("AllowedMemoryNodes", value)?]),
@@ -104,22 +143,28 @@ fn of_v2(write: &Write) -> Option<Vec<Property>> {
 }
 
 /// The same. Quota and period are two files, but mean something only together.
-fn of_v1(write: &Write, all: &[Write]) -> Option<Vec<Property>> {
+fn of_v1(write: &Write, all: &[Write], now: &Now<'_>) -> Option<Vec<Property>> {
     let value = write.value.trim();
     let number = |name: &str| Some(vec![Property::number(name, limit(value)?)]);
-    let other = |file: &str| all.iter().rfind(|write| write.file == file).map(|write| write.value.as_str());
+    let other = |file: &str| match all.iter().rfind(|write| write.file == file) {
+        Some(write) => Some(write.value.clone()),
+        None => now(file).map(|value| value.trim().to_owned()),
+    };
     match write.file.as_str() {
         "memory.limit_in_bytes" => number("MemoryLimit"),
         "pids.max" => tasks(value),
         "cpu.shares" => number("CPUShares"),
-        "cpu.cfs_quota_us" => cpu_quota(value, other("cpu.cfs_period_us")),
-        "cpu.cfs_period_us" => cpu_quota(other("cpu.cfs_quota_us").unwrap_or(NO_LIMIT), Some(value)),
+        "cpu.cfs_quota_us" => cpu_quota(value, other("cpu.cfs_period_us").as_deref()),
+        "cpu.cfs_period_us" => cpu_quota(other("cpu.cfs_quota_us").as_deref().unwrap_or(NO_LIMIT), Some(value)),
         "blkio.weight" => number("BlockIOWeight"),
         _ => Some(Vec::new()),
     }
 }
 
 const NO_LIMIT: &str = "-1";
+
+/// Systemd takes it when a scope is started, and at no other time; slices do not have it.
+pub const OOM_POLICY: &str = "OOMPolicy";
 
 /// A number, `max`, or -1 which is the same.
 fn limit(text: &str) -> Option<u64> {
@@ -244,7 +289,36 @@ mod tests {
             Version::V1 => v1::writes(resources, &groups(&["memory", "cpu", "cpuset", "pids", "blkio"]), &|_, _| None),
             Version::V2 => v2::writes(resources, &groups(&[]), &|_, _| None),
         };
-        of_writes(&writes?, version)
+        of_writes(&writes?, version, &|_| None)
+    }
+
+    #[test]
+    fn the_other_half_of_a_pair_is_what_is_in_force() {
+        let write = |file: &str, value: &str| Write {
+            group: 0,
+            file: file.to_owned(),
+            value: value.to_owned(),
+            property: "p".into(),
+            when: crate::subsystems::cgroups::plan::When::Always,
+        };
+        let now = |file: &str| {
+            let files = [
+                ("cpu.max", "20000 50000\n"),
+                ("cpu.weight", "59\n"),
+                ("cpu.cfs_quota_us", "25000\n"),
+                ("cpu.cfs_period_us", "50000\n"),
+            ];
+            files.iter().find(|(name, _)| *name == file).map(|(_, value)| (*value).to_owned())
+        };
+        for (version, file, value, expected) in [
+            (Version::V2, "cpu.max", "20000", "CPUQuotaPeriodUSec=50000 (242) CPUQuotaPerSecUSec=400000"),
+            (Version::V1, "cpu.cfs_quota_us", "20000", "CPUQuotaPeriodUSec=50000 (242) CPUQuotaPerSecUSec=400000"),
+            (Version::V1, "cpu.cfs_period_us", "100000", "CPUQuotaPeriodUSec=100000 (242) CPUQuotaPerSecUSec=250000"),
+            (Version::V2, "cpu.idle", "0", "CPUWeight=59"),
+        ] {
+            let found = of_writes(&[write(file, value)], version, &now).unwrap();
+            assert_eq!(lines(&found).join(" "), expected, "{file}={value}");
+        }
     }
 
     fn lines(properties: &[Property]) -> Vec<String> {

@@ -30,7 +30,8 @@ impl Unit {
     }
 }
 
-fn is_slice(name: &str) -> bool {
+/// Whether a unit of this name is a slice.
+pub fn is_slice(name: &str) -> bool {
     name.ends_with(".slice")
 }
 

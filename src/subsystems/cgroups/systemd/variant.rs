@@ -24,7 +24,8 @@ pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Pr
             return Err(invalid(format!("{name:?} is not the name of a property, three letters or more")));
         }
         let value = parse(text).map_err(|why| invalid(format!("{text:?}: {why}")))?;
-        properties.push(in_microseconds(name, value).map_err(|why| invalid(format!("{text:?}: {why}")))?);
+        let property = in_microseconds(name, value).map_err(|why| invalid(format!("{text:?}: {why}")))?;
+        properties.push(Property { annotation: Some(key.clone()), ..property });
     }
     Ok(properties)
 }
@@ -442,7 +443,9 @@ mod tests {
             ("Sec", "5", "Sec", Value::Int32(5)),
         ] {
             let annotations = [(format!("org.systemd.property.{key}"), text.to_owned()), ("other".into(), "x".into())];
-            assert_eq!(from_annotations(&annotations.into()).unwrap(), [Property::new(name, value)], "{key}={text}");
+            let annotation = Some(annotations[0].0.clone());
+            let expected = Property { annotation, ..Property::new(name, value) };
+            assert_eq!(from_annotations(&annotations.into()).unwrap(), [expected], "{key}={text}");
         }
     }
 
