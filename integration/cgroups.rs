@@ -1,8 +1,6 @@
 //! Where the container is, and its limits of memory, processes and processor time: written, read back, and felt.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command};
 
 use serde_json::json;
 
@@ -10,7 +8,7 @@ use crate::support::cgroup::{self, View};
 use crate::support::peer::is_corten;
 use crate::support::refusal::Refusal;
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs, holder, requires};
+use crate::support::{Bundle, Container, differs, requires};
 
 /// A file of the container's cgroup, with its name on v1 and on v2.
 #[track_caller]
@@ -132,43 +130,6 @@ fn a_path_with_dots_is_refused() {
     }
 }
 
-/// What somebody else has made, with what he has put there.
-struct Occupied {
-    directories: Vec<PathBuf>,
-    process: Option<Child>,
-}
-
-impl Occupied {
-    fn new(path: &str) -> Self {
-        let directories = cgroup::directories(path);
-        directories.iter().for_each(|it| cgroup::make(it));
-        Self { directories, process: None }
-    }
-
-    /// A process, in one of the hierarchies.
-    fn by_process_in(mut self, index: usize) -> Self {
-        let process = Command::new("sleep").arg("600").env(holder::MARK, "1").spawn().unwrap();
-        fs::write(self.directories[index].join("cgroup.procs"), process.id().to_string()).unwrap();
-        self.process = Some(process);
-        self
-    }
-
-    fn is_as_it_was(&mut self) -> bool {
-        let is_alive = |process: &mut Child| process.try_wait().unwrap().is_none();
-        self.directories.iter().all(|it| it.exists()) && self.process.as_mut().is_none_or(is_alive)
-    }
-}
-
-impl Drop for Occupied {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-        self.directories.iter().for_each(|it| cgroup::remove_all(it));
-    }
-}
-
 #[test]
 fn a_cgroup_with_processes_is_refused_and_left_alone() {
     differs!(Runc | Crun, "joins it in these versions, or has other words");
@@ -177,8 +138,8 @@ fn a_cgroup_with_processes_is_refused_and_left_alone() {
             let bundle = Bundle::new();
             bundle.write();
             let path = bundle.cgroup.clone();
-            let mut occupied = Occupied::new(&format!("{path}{below}")).by_process_in(index);
-            let _parents = Occupied::new(&path);
+            let occupied = cgroup::Occupied::new(&format!("{path}{below}")).by_process_in(index);
+            let _parents = cgroup::Occupied::new(&path);
             let refusal = Refusal::from_output("create", bundle.command("create").output());
             refusal.names("linux.cgroupsPath: ").says("container's cgroup is not empty: 1 process(es) found");
             assert!(occupied.is_as_it_was(), "{index} {below}");
@@ -196,7 +157,7 @@ fn a_frozen_cgroup_is_refused_and_left_alone() {
         let path = bundle.cgroup.clone();
         let bundle = bundle.set("/linux/cgroupsPath", format!("{path}{below}"));
         bundle.write();
-        let mut occupied = Occupied::new(&path);
+        let occupied = cgroup::Occupied::new(&path);
         let frozen = cgroup::Frozen::new(&path);
         let refusal = Refusal::from_output("create", bundle.command("create").output());
         refusal.names("linux.cgroupsPath: ").says("container's cgroup unexpectedly frozen");

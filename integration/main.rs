@@ -62,6 +62,8 @@ mod seccomp;
 mod state_and_list;
 mod sysctl;
 mod systemd;
+mod systemd_life;
+mod systemd_update;
 mod terminal;
 mod update;
 mod users;

@@ -160,6 +160,11 @@ fn an_idle_group_has_no_weight() {
     let bundle = resources(json!({"cpu": {"idle": 1, "shares": 512}}));
     let container = Container::create_warns(bundle, "linux.resources.cpu.shares: ");
     assert_eq!(read(&container, "cpu", "cpu.idle"), "1");
+    drop(container);
+    let container = assert_files(json!({"cpu": {"idle": 0}}), "cpu", &[("cpu.idle", "0")], &[("cpu.idle", "0")]);
+    let updated = container.runtime("update").args(["--cpu-idle=1", "--cpu-share=512", &container.id]).output();
+    assert!(updated.status.success() && updated.stderr.contains("unable to apply both"), "{updated:?}");
+    assert_eq!(read(&container, "cpu", "cpu.idle"), "1");
 }
 
 #[test]

@@ -1,18 +1,24 @@
 //! As a user without privileges. Where root runs the tests it makes itself one, who may not make cgroups; in the guest
-//! (`integration/vm`) it is `u`, under that user's own service manager, who may.
+//! (`integration/vm`) it is `u`, under that user's own service manager, who may, and in a session beside it, who may not.
 
 use std::fs;
+use std::path::PathBuf;
 
+use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
 use crate::phrases::{DISCOURAGED, ROOTLESS_LIMITS};
+use crate::support::cgroup::View;
 use crate::support::run::Run;
 use crate::support::{Bundle, Sandbox, cgroup, differs, requires};
 
-/// Whoever was started by a service manager that gave him a group of his own may.
+/// Whoever was started by his own service manager may, beside himself.
 fn may_make_cgroups() -> bool {
-    !geteuid().is_root()
+    let own = cgroup::of_process(std::process::id().try_into().unwrap());
+    let parent = own.get("").and_then(|path| path.rsplit_once('/')).map_or("", |(parent, _)| parent);
+    let is_writable = |directory: &PathBuf| access(directory, Access::WRITE_OK).is_ok();
+    !geteuid().is_root() && cgroup::view() == View::Unified && cgroup::directories(parent).iter().all(is_writable)
 }
 
 fn sh(script: &str) -> Bundle {
@@ -89,7 +95,7 @@ fn it_stays_in_the_callers_cgroups() {
 
 #[test]
 fn it_has_a_group_where_the_user_may_make_one() {
-    requires!(may_make_cgroups() && cgroup::view() == cgroup::View::Unified, "a user who may make cgroups");
+    requires!(may_make_cgroups(), "a user who may make cgroups");
     let container = sh("sleep 600").set("/linux/resources/pids/limit", 7).create();
     let group = &cgroup::of_process(container.pid)[""];
     assert!(group.ends_with(&container.id), "{group}");

@@ -1,9 +1,9 @@
 //! The systemd driver: the unit as systemd shows it, the cgroup as the kernel does, and neither when the container is gone.
 //!
-//! On machines that systemd runs: the guest, as a rule.
+//! On machines that systemd runs: the guest, as a rule. What a user runs is his own systemd's.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,44 +12,12 @@ use serde_json::json;
 use crate::support::cgroup::{self, View};
 use crate::support::container::detached;
 use crate::support::peer::is_corten;
+use crate::support::systemd::{
+    cgroup as cgroup_at, default_slice, in_default_slice, in_scope, is_a_users, is_here, property, scope_of, systemctl,
+    units,
+};
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
-
-fn is_here() -> bool {
-    Path::new("/run/systemd/system").exists()
-}
-
-/// Over the bus: in a pid namespace, which the tests run in, it cannot speak with systemd itself.
-#[track_caller]
-fn systemctl(arguments: &[&str]) -> String {
-    let output = Command::new("systemctl").args(arguments).env("SYSTEMCTL_FORCE_BUS", "1").output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn property(unit: &str, name: &str) -> String {
-    systemctl(&["show", unit, "--value", "--property", name])
-}
-
-/// Everything that systemd knows by that name; nothing, when it has forgotten it.
-fn units(name: &str) -> String {
-    systemctl(&["list-units", "--all", "--plain", "--no-legend", name])
-}
-
-fn scope_of(bundle: &Bundle) -> String {
-    format!("corten-{}.scope", bundle.id)
-}
-
-/// A container in a scope of `slice`, whose cgroup is at `parent`.
-fn in_scope(bundle: Bundle, slice: &str, parent: &str) -> Bundle {
-    let scope = scope_of(&bundle);
-    let path = format!("{slice}:corten:{}", bundle.id);
-    bundle.in_cgroup(&format!("{parent}/{scope}")).set("/linux/cgroupsPath", path).global("--systemd-cgroup")
-}
-
-fn in_system_slice(bundle: Bundle) -> Bundle {
-    in_scope(bundle, "system.slice", "/system.slice")
-}
 
 fn directory(controller: &str, cgroup: &str) -> PathBuf {
     cgroup::directory_of(controller, cgroup).expect("the test requires the controller")
@@ -68,13 +36,13 @@ fn the_unit_and_the_kernel_s_files_have_the_limits() {
         "pids": {"limit": 77},
         "unified": {"memory.high": "50331648", "memory.oom.group": "1"}
     });
-    let bundle = in_system_slice(Bundle::idle());
+    let bundle = in_default_slice(Bundle::idle());
     let scope = scope_of(&bundle);
     let container = bundle.set("/linux/resources", resources).create();
     for (name, value) in [
         ("ActiveState", "active"),
         ("ControlGroup", &*container.cgroup),
-        ("Slice", "system.slice"),
+        ("Slice", default_slice()),
         ("Description", &format!("corten container {}", container.id)),
         ("Delegate", "yes"),
         ("DefaultDependencies", "no"),
@@ -122,7 +90,7 @@ fn the_unit_and_the_kernel_s_files_have_the_limits() {
 #[test]
 fn the_first_process_is_in_the_scope_in_every_hierarchy() {
     requires!(is_here(), "systemd");
-    let bundle = in_system_slice(Bundle::new().args(&["cat", "/proc/self/cgroup"]));
+    let bundle = in_default_slice(Bundle::new().args(&["cat", "/proc/self/cgroup"]));
     let path = bundle.cgroup.clone();
     let paths = cgroup::parse(&bundle.prints());
     for key in cgroup::mounted_keys() {
@@ -135,7 +103,7 @@ fn the_first_process_is_in_the_scope_in_every_hierarchy() {
 fn a_limit_of_one_process() {
     requires!(is_here() && cgroup::has("pids"), "systemd and the pids controller");
     let script = "true & wait $! && echo not reached";
-    let container = in_system_slice(Bundle::sh(script)).set("/linux/resources/pids/limit", 1).create();
+    let container = in_default_slice(Bundle::sh(script)).set("/linux/resources/pids/limit", 1).create();
     assert_eq!(read(directory("pids", &container.cgroup).join("pids.max")), "1");
     container.start();
     container.wait();
@@ -145,7 +113,7 @@ fn a_limit_of_one_process() {
 #[test]
 fn what_ran_out_of_memory_leaves_no_unit() {
     requires!(is_here() && cgroup::has("memory"), "systemd and the memory controller");
-    let bundle = in_system_slice(Bundle::new().args(&["tail", "/dev/zero"]));
+    let bundle = in_default_slice(Bundle::new().args(&["tail", "/dev/zero"]));
     let scope = scope_of(&bundle);
     let container = bundle.set("/linux/resources/memory/limit", 24 << 20).start();
     assert_eq!(container.wait(), 128 + 9);
@@ -165,7 +133,7 @@ fn annotations_become_properties() {
         "org.systemd.property.RuntimeMaxUSec": "uint64 3600000000",
         "org.systemd.other": "none of its business"
     });
-    let bundle = in_system_slice(Bundle::idle());
+    let bundle = in_default_slice(Bundle::idle());
     let scope = scope_of(&bundle);
     let _container = bundle.set("/annotations", annotations).create();
     for (name, value) in [
@@ -191,7 +159,7 @@ fn annotations_that_systemd_refuses() {
         ("NoSuchProperty", "1", "cannot set property NoSuchProperty"),
         ("KillSignal", "'text'", "failed to set unit properties"),
     ] {
-        let bundle = in_system_slice(Bundle::idle());
+        let bundle = in_default_slice(Bundle::idle());
         let scope = scope_of(&bundle);
         let annotations = json!({format!("org.systemd.property.{name}"): value});
         bundle.set("/annotations", annotations).create_fails().because(cause);
@@ -205,7 +173,7 @@ fn a_failed_create_leaves_no_unit() {
     let missing = Bundle::new().args(&["no-such-program"]);
     let cpus = Bundle::new().set("/linux/resources/cpu/cpus", "4000");
     for (bundle, property) in [(missing, "process.args[0]"), (cpus, "linux.resources.cpu.cpus")] {
-        let bundle = in_system_slice(bundle);
+        let bundle = in_default_slice(bundle);
         let scope = scope_of(&bundle);
         bundle.create_fails().names(property);
         assert_eq!(units(&scope), "");
@@ -216,7 +184,7 @@ fn a_failed_create_leaves_no_unit() {
 #[test]
 fn a_killed_create_leaves_nothing_that_delete_does_not_find() {
     requires!(is_here(), "systemd");
-    let bundle = in_system_slice(Bundle::idle());
+    let bundle = in_default_slice(Bundle::idle());
     let scope = scope_of(&bundle);
     let hooked = bundle.path("hooked");
     let hook = format!("echo $$ > {0}.tmp; mv {0}.tmp {0}; exec sleep 600", hooked.display());
@@ -234,7 +202,7 @@ fn a_killed_create_leaves_nothing_that_delete_does_not_find() {
 #[test]
 fn what_is_left_of_a_failed_unit_is_replaced() {
     requires!(is_here(), "systemd");
-    let first = in_system_slice(Bundle::idle());
+    let first = in_default_slice(Bundle::idle());
     let (scope, path) = (scope_of(&first), first.config["linux"]["cgroupsPath"].clone());
     let annotations = json!({
         "org.systemd.property.RuntimeMaxUSec": "uint64 3000000",
@@ -242,7 +210,7 @@ fn what_is_left_of_a_failed_unit_is_replaced() {
     });
     let first = first.set("/annotations", annotations).start();
     until("its failure", || (property(&scope, "ActiveState") == "failed").then_some(()));
-    let second = in_system_slice(Bundle::idle()).in_cgroup(&first.cgroup).set("/linux/cgroupsPath", path).create();
+    let second = in_default_slice(Bundle::idle()).in_cgroup(&first.cgroup).set("/linux/cgroupsPath", path).create();
     assert_eq!(property(&scope, "ActiveState"), "active");
     second.delete();
     assert_eq!(units(&scope), "");
@@ -251,10 +219,10 @@ fn what_is_left_of_a_failed_unit_is_replaced() {
 #[test]
 fn a_unit_of_somebody_else_is_refused_and_stays() {
     requires!(is_here(), "systemd");
-    let first = in_system_slice(Bundle::idle());
+    let first = in_default_slice(Bundle::idle());
     let (scope, path) = (scope_of(&first), first.config["linux"]["cgroupsPath"].clone());
     let first = first.start();
-    let second = in_system_slice(Bundle::idle()).set("/linux/cgroupsPath", path);
+    let second = in_default_slice(Bundle::idle()).set("/linux/cgroupsPath", path);
     second.create_fails().names("linux.cgroupsPath");
     assert_eq!(property(&scope, "ActiveState"), "active");
     assert_eq!(first.status(), "running");
@@ -273,7 +241,7 @@ fn a_path_that_is_not_slice_prefix_name() {
         ("a--b.slice:p:n", "\"a--b.slice\" is not the name of a slice"),
         ("system.slice:p:n/m", "cannot be in the name of a unit"),
     ] {
-        let refusal = Bundle::new().set("/linux/cgroupsPath", path).global("--systemd-cgroup").create_fails();
+        let refusal = in_default_slice(Bundle::new()).set("/linux/cgroupsPath", path).create_fails();
         refusal.names("linux.cgroupsPath").because(why);
     }
 }
@@ -288,7 +256,10 @@ fn slices_are_nested_by_their_names() {
     let bundle = in_scope(bundle, &slices[2], &parent);
     let scope = scope_of(&bundle);
     let container = bundle.create();
-    assert_eq!(cgroup::of_process(container.pid)[&cgroup::mounted_keys()[0]], format!("{parent}/{scope}"));
+    let path = cgroup_at(&format!("{parent}/{scope}"));
+    for key in cgroup::mounted_keys() {
+        assert_eq!(cgroup::of_process(container.pid)[&key], path, "hierarchy {key:?}");
+    }
     assert_eq!(property(&scope, "Slice"), slices[2]);
     container.delete();
     assert_eq!(units(&scope), "");
@@ -298,8 +269,8 @@ fn slices_are_nested_by_their_names() {
 #[test]
 fn the_root_slice_and_the_default_one() {
     requires!(is_here(), "systemd");
-    for (slice, parent) in [("-", ""), ("", "/system.slice")] {
-        let bundle = in_scope(Bundle::new().args(&["cat", "/proc/self/cgroup"]), slice, parent);
+    for (slice, parent) in [("-", "".to_owned()), ("", format!("/{}", default_slice()))] {
+        let bundle = in_scope(Bundle::new().args(&["cat", "/proc/self/cgroup"]), slice, &parent);
         let path = bundle.cgroup.clone();
         assert!(bundle.prints().contains(&format!(":{path}\n")), "{slice:?}");
     }
@@ -309,37 +280,22 @@ fn the_root_slice_and_the_default_one() {
 fn without_a_path_it_is_named_after_the_id() {
     differs!(Runc | Crun, "has its own name in it");
     requires!(is_here(), "systemd");
-    let bundle = Bundle::new().args(&["cat", "/proc/self/cgroup"]).global("--systemd-cgroup");
-    let path = format!("/system.slice/corten-{}.scope", bundle.id);
+    let bundle = in_default_slice(Bundle::new().args(&["cat", "/proc/self/cgroup"]));
+    let path = bundle.cgroup.clone();
     assert!(bundle.remove("/linux/cgroupsPath").prints().contains(&format!(":{path}\n")));
-}
-
-#[test]
-fn a_slice_can_be_a_container_s_own() {
-    requires!(is_here() && cgroup::view() == View::Unified, "systemd on cgroup v2");
-    let bundle = Bundle::idle();
-    let slice = format!("system-t{}.slice", bundle.id.replace('-', ""));
-    let path = format!("system.slice:ignored:{slice}");
-    let cgroup = format!("/system.slice/{slice}");
-    let bundle = bundle.in_cgroup(&cgroup).set("/linux/cgroupsPath", path).global("--systemd-cgroup");
-    let container = bundle.set("/linux/resources/pids/limit", 9).create();
-    assert_eq!(cgroup::of_process(container.pid)[""], cgroup);
-    assert_eq!(property(&slice, "TasksMax"), "9");
-    container.delete();
-    assert_eq!(units(&slice), "");
 }
 
 /// NVIDIA's classic: devices that went away when systemd visited the cgroup again.
 #[test]
 fn limits_and_devices_survive_a_reload() {
-    requires!(is_here() && cgroup::has("memory"), "systemd and the memory controller");
+    requires!(is_here() && !is_a_users() && cgroup::has("memory"), "root's systemd and the memory controller");
     let resources = json!({
         "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}],
         "memory": {"limit": 64 << 20},
         "cpu": {"shares": 512, "quota": 12_345, "period": 50_000},
         "pids": {"limit": 50}
     });
-    let bundle = in_system_slice(Bundle::idle());
+    let bundle = in_default_slice(Bundle::idle());
     let scope = scope_of(&bundle);
     let container = bundle.set("/linux/resources", resources).start();
     let before = limits(&container);
@@ -385,7 +341,7 @@ fn opens(container: &Container, name: &str, number: &str) -> bool {
 #[test]
 fn later_commands_need_no_flag() {
     requires!(is_here(), "systemd");
-    let bundle = in_system_slice(Bundle::sh("trap '' TERM; sleep 600 & sleep 600"));
+    let bundle = in_default_slice(Bundle::sh("trap '' TERM; sleep 600 & sleep 600"));
     let scope = scope_of(&bundle);
     let container = bundle.start();
     container.runtime("delete").args(["--force", &container.id]).output().ok().silent();
@@ -397,17 +353,15 @@ fn later_commands_need_no_flag() {
 fn cgroup_manager_systemd_is_the_same() {
     differs!(Runc, "has no such flag");
     requires!(is_here(), "systemd");
-    let bundle = Bundle::new().args(&["cat", "/proc/self/cgroup"]);
-    let path = format!("system.slice:corten:{}", bundle.id);
-    let scope = format!("/system.slice/{}", scope_of(&bundle));
-    let bundle = bundle.set("/linux/cgroupsPath", path).global("--cgroup-manager=systemd");
-    assert!(bundle.prints().contains(&format!(":{scope}\n")));
+    let bundle = in_default_slice(Bundle::new().args(&["cat", "/proc/self/cgroup"]));
+    let path = bundle.cgroup.clone();
+    assert!(bundle.global("--cgroup-manager=systemd").prints().contains(&format!(":{path}\n")));
 }
 
 #[test]
 fn what_the_container_made_below_its_cgroup_goes_too() {
     requires!(is_here() && cgroup::view() == View::Unified, "systemd on cgroup v2");
-    let bundle = in_system_slice(Bundle::idle());
+    let bundle = in_default_slice(Bundle::idle());
     let scope = scope_of(&bundle);
     let container = bundle.start();
     let deep = directory("memory", &container.cgroup).join("inner/most");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::LazyLock;
 
 use super::mountinfo::Mountinfo;
@@ -169,5 +170,45 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         self.write("THAWED", "0");
+    }
+}
+
+/// What somebody else has made, with what he has put there.
+pub struct Occupied {
+    pub directories: Vec<PathBuf>,
+    process: Option<Child>,
+}
+
+impl Occupied {
+    pub fn new(path: &str) -> Self {
+        let directories = directories(path);
+        directories.iter().for_each(|it| make(it));
+        Self { directories, process: None }
+    }
+
+    /// A process, in one of the hierarchies.
+    pub fn by_process_in(mut self, index: usize) -> Self {
+        let process = Command::new("sleep").arg("600").env(super::holder::MARK, "1").spawn().unwrap();
+        fs::write(self.directories[index].join("cgroup.procs"), process.id().to_string()).unwrap();
+        self.process = Some(process);
+        self
+    }
+
+    pub fn is_as_it_was(&self) -> bool {
+        let is_alive = |process: &Child| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        self.directories.iter().all(|it| it.exists()) && self.process.as_ref().is_none_or(is_alive)
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+        self.directories.iter().for_each(|it| remove_all(it));
     }
 }

@@ -13,6 +13,7 @@ pub mod refusal;
 pub mod rootfs;
 pub mod run;
 pub mod sandbox;
+pub mod systemd;
 pub mod wait;
 
 use std::fs::File;
