@@ -1,5 +1,6 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -7,13 +8,15 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 
 use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::c_string;
 use crate::fs::rootdir::{RootDir, file_type};
 use crate::subsystems::doors::InRoot;
 use crate::sys::mount::{Attributes, Context, Reach, attach, attr, clone_tree, set_attributes};
 
-/// Covers each path: a directory by an empty one, anything else by `/dev/null`. What is not there is skipped.
-pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
-    let mut covers = Covers::default();
+/// Covers each path: a directory by an empty one, with this SELinux label, anything else by `/dev/null`. What is not there
+/// is skipped.
+pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
+    let mut covers = Covers { label: label.map(c_string).transpose()?, ..Covers::default() };
     for (index, path) in paths.iter().enumerate() {
         let mut mask = || -> Result<()> {
             let Some(target) = root.find(path)? else { return Ok(()) };
@@ -47,6 +50,7 @@ pub fn make_readonly(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()
 /// containers real memory.
 #[derive(Default)]
 struct Covers {
+    label: Option<CString>,
     empty_directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
 }
@@ -59,6 +63,9 @@ impl Covers {
         let context = Context::open(c"tmpfs").or_call(|| "fsopen(\"tmpfs\")")?;
         for (key, value) in [(c"source", c"tmpfs"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1"), (c"mode", c"755")] {
             context.set_string(key, value).or_call(|| format!("fsconfig(\"tmpfs\", {key:?})"))?;
+        }
+        if let Some(label) = &self.label {
+            context.set_string(c"context", label).or_call(|| format!("fsconfig(\"tmpfs\", \"context\", {label:?})"))?;
         }
         context.create().or_call(|| "fsconfig(\"tmpfs\", CREATE)")?;
         context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"tmpfs\")")
