@@ -13,8 +13,8 @@ use crate::support::cgroup::{self, View};
 use crate::support::container::detached;
 use crate::support::peer::is_corten;
 use crate::support::systemd::{
-    cgroup as cgroup_at, default_slice, in_default_slice, in_scope, is_a_users, is_here, property, scope_of, systemctl,
-    units,
+    cgroup as cgroup_at, daemon_reload, default_slice, in_default_slice, in_scope, is_a_users, is_here, property,
+    scope_of, systemctl, units,
 };
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
@@ -301,7 +301,7 @@ fn limits_and_devices_survive_a_reload() {
     let before = limits(&container);
     let devices = || [("kmsg", "0x1 0xb"), ("fuse", "0xa 0xe5")].map(|(name, number)| opens(&container, name, number));
     assert_eq!(devices(), [true, false]);
-    systemctl(&["daemon-reload"]);
+    daemon_reload();
     assert_eq!((limits(&container), devices()), (before.clone(), [true, false]), "daemon-reload");
     // Whatever makes systemd write the group's files again.
     systemctl(&["set-property", "--runtime", &scope, "MemoryLow=1M"]);

@@ -6,13 +6,14 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitOptions, waitpid};
 use serde_json::json;
 
 use crate::support::cgroup::{self, View};
 use crate::support::run::{Output, Run};
 use crate::support::systemd::{
-    default_slice, in_default_slice, in_own_slice, in_scope, is_a_users, is_beside, is_here, property, scope_of,
-    slice_of, systemctl, units,
+    daemon_reload, default_slice, in_default_slice, in_own_slice, in_scope, is_a_users, is_beside, is_here, property,
+    scope_of, slice_of, systemctl, units,
 };
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
@@ -65,7 +66,7 @@ fn every_command() {
     container.call("pause").ok().silent();
     assert_eq!(container.status(), "paused");
     // systemd counts it as running, and a reload does not let it go on.
-    systemctl(&["daemon-reload"]);
+    daemon_reload();
     assert_eq!((container.status(), property(&scope, "ActiveState")), ("paused".into(), "active".into()));
     call(&container, "update", &["--pids-limit", "21"], &[]).ok().silent();
     assert_eq!(container.status(), "paused");
@@ -100,7 +101,11 @@ fn a_detached_process_of_exec_goes_with_the_unit() {
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
     let key = cgroup::mounted_keys()[0].clone();
     assert_eq!(cgroup::of_process(pid)[&key], container.cgroup);
-    container.runtime("delete").args(["--force", &container.id]).output().ok().silent();
+    let deleting = container.runtime("delete").args(["--force", &container.id]).spawn();
+    // As a shim does: its namespace waits until somebody has taken its exit status.
+    let status = waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap().unwrap().1;
+    assert_eq!(status.terminating_signal(), Some(9));
+    deleting.wait().ok().silent();
     assert_eq!(units(&scope_of(&container)), "");
 }
 
