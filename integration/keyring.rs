@@ -49,7 +49,7 @@ fn a_container_and_its_further_processes_have_one_of_their_own() {
 
 #[test]
 fn another_user_of_the_container_may_use_it() {
-    let script = "grep -o '_ses.*' /proc/keys";
+    let script = "grep -o '_ses.corten-keys: .*' /proc/keys";
     let bundle = Bundle::sh(script).set("/process/user/uid", 1000).called("corten-keys");
     assert_eq!(bundle.prints(), "_ses.corten-keys: empty\n");
 }

@@ -44,6 +44,7 @@ mod keyring;
 mod kill_delete;
 mod lifecycle;
 mod logging;
+mod lsm;
 mod masked_readonly;
 mod mount_options;
 mod mounts;

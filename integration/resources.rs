@@ -163,7 +163,7 @@ fn an_idle_group_has_no_weight() {
     drop(container);
     let container = assert_files(json!({"cpu": {"idle": 0}}), "cpu", &[("cpu.idle", "0")], &[("cpu.idle", "0")]);
     let updated = container.runtime("update").args(["--cpu-idle=1", "--cpu-share=512", &container.id]).output();
-    assert!(updated.status.success() && updated.stderr.contains("unable to apply both 512 and idle"), "{updated:?}");
+    assert!(updated.status.success() && updated.stderr.contains("unable to apply both"), "{updated:?}");
     assert_eq!(read(&container, "cpu", "cpu.idle"), "1");
 }
 

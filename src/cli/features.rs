@@ -7,7 +7,6 @@ use corten::error::Result;
 use corten::subsystems::hooks::OCI_VERSION;
 use corten::subsystems::mounts::options::OPTIONS;
 use corten::subsystems::seccomp;
-use nix::sys::utsname::uname;
 use oci_spec::runtime::{
     Apparmor, Cgroup, IDMap, IntelRdt, LinuxFeature, LinuxNamespaceType, LinuxSeccompAction, MemoryPolicy,
     MountExtensions, NetDevices, Seccomp, Selinux,
@@ -114,20 +113,12 @@ fn linux() -> LinuxFeature {
     linux
 }
 
-const SECCOMP_FLAGS: [&str; 4] = [
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-];
-
 fn seccomp_features() -> Seccomp {
     use LinuxSeccompAction as Action;
     let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
-    let supported = if has_wait_killable(uname().ok().map(|name| name.release().to_owned())) {
-        &SECCOMP_FLAGS[..]
-    } else {
-        &SECCOMP_FLAGS[..3]
+    let flags = |taken: fn(u64) -> bool| {
+        let named = seccomp::FLAGS.into_iter().filter(|(_, bit)| taken(*bit));
+        Some(named.map(|(name, _)| format!("SECCOMP_FILTER_FLAG_{name}")).collect())
     };
     let mut features = Seccomp::default();
     features
@@ -153,32 +144,15 @@ fn seccomp_features() -> Seccomp {
             "SCMP_CMP_NE",
         ]))
         .set_archs(Some(seccomp::architectures().collect()))
-        .set_known_flags(owned(&SECCOMP_FLAGS))
-        .set_supported_flags(owned(supported));
+        .set_known_flags(flags(|_| true))
+        .set_supported_flags(flags(seccomp::is_supported));
     features
-}
-
-/// KERNEL(5.19): the others are older than the oldest kernel that we run on.
-fn has_wait_killable(release: Option<std::ffi::OsString>) -> bool {
-    let release = release.unwrap_or_default();
-    let mut numbers = release.to_str().unwrap_or_default().split(|letter: char| !letter.is_ascii_digit());
-    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
-    (next(), next()) >= (5, 19)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use oci_spec::runtime::Arch;
-
-    #[test]
-    fn kernels() {
-        for (release, expected) in
-            [("6.1.0-13-amd64", true), ("5.19", true), ("5.18.9", false), ("5.10.0-1", false), ("x", false)]
-        {
-            assert_eq!(has_wait_killable(Some(release.into())), expected, "{release}");
-        }
-    }
 
     #[test]
     fn nothing_is_left_to_guess() {

@@ -145,7 +145,7 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     Some(Stat { name, state, start })
 }
 
-/// Opens a file of the runtime's own procfs by its usual path, for reading facts about ourselves.
+/// Reads a file of the runtime's own procfs, or sysfs, by its usual path: facts about ourselves and the machine.
 pub fn read_own(path: &str) -> Result<String> {
     let file = nix::fcntl::openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .or_call(|| format!("open({path:?})"))?;

@@ -307,7 +307,7 @@ impl Conversation<'_> {
         let patience = (!self.acts.is_paused).then_some(PATIENCE);
         let (mut terminal, mut listener) = (None, None);
         loop {
-            let patience = if listener.is_some() { Some(handover::PATIENCE) } else { patience };
+            let patience = if listener.is_some() { patience.map(|_| handover::PATIENCE) } else { patience };
             let message = channel.receive(patience.map(within));
             match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
 use crate::config::process::Process;
-use crate::error::{Error, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::machine::Machine;
+use crate::machine::lsm::has_apparmor_profile;
 use crate::subsystems::doors::Inside;
-use serde::{Deserialize, Serialize};
 
 /// What is to be written where, when the process executes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +28,8 @@ impl LsmPlan {
     /// security module is one too.
     pub fn new(process: &Process, machine: &Machine) -> Result<Self> {
         let plan = Self { apparmor: process.apparmor_profile.clone(), selinux: process.selinux_label.clone() };
-        if plan.apparmor.is_some() && !machine.lsms().apparmor {
-            let why = "AppArmor is not enabled on this machine";
-            return Err(Error::unsupported("process.apparmorProfile", why));
+        if let Some(profile) = &plan.apparmor {
+            check_apparmor(profile, machine).within(|| "process.apparmorProfile")?;
         }
         if plan.selinux.is_some() && !machine.lsms().selinux {
             return Err(Error::unsupported("process.selinuxLabel", "SELinux is not enabled on this machine"));
@@ -36,12 +38,30 @@ impl LsmPlan {
     }
 }
 
+/// Said before anything is made; that a profile was unloaded meanwhile, the kernel says.
+fn check_apparmor(profile: &str, machine: &Machine) -> Result<()> {
+    if !machine.lsms().apparmor {
+        return Err(Error::new(Kind::Unsupported, "AppArmor is not enabled on this machine"));
+    }
+    match has_apparmor_profile(profile) {
+        Some(false) => Err(not_loaded(Error::new(Kind::Unsupported, format!("{profile:?} is not loaded")))),
+        Some(true) | None => Ok(()),
+    }
+}
+
+fn not_loaded(error: Error) -> Error {
+    error.hint("/sys/kernel/security/apparmor/profiles lists the profiles that are, apparmor_parser(8) loads more")
+}
+
 /// Asks for them at the next execve. Through the host's verified procfs, while it can be seen (CVE-2019-16884).
 ///
 /// ORDER: before `no_new_privs` and before capabilities are dropped: behind those a module may refuse the change.
 pub fn set_at_exec(_: &Inside, plan: &LsmPlan) -> Result<()> {
     if let Some(profile) = &plan.apparmor {
-        write_own("apparmor/exec", &format!("exec {profile}")).within(|| "process.apparmorProfile")?;
+        let written = write_own("apparmor/exec", &format!("exec {profile}"));
+        written
+            .map_err(|error| if error.errno() == Some(Errno::ENOENT) { not_loaded(error) } else { error })
+            .within(|| "process.apparmorProfile")?;
     }
     if let Some(label) = &plan.selinux {
         write_own("exec", label).within(|| "process.selinuxLabel")?;

@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod tty;
 pub mod wait;
+pub mod xattr;
 
 use nix::errno::Errno;
 

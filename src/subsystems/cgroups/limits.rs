@@ -144,14 +144,8 @@ pub(super) fn check_usage(memory: &Memory, usage: Option<i64>, with_swap: Option
 }
 
 /// What update is asked for must agree with what stays as it is; all that is given was checked with the configuration.
-pub(super) fn check_cpu(cpu: &Cpu, quota: Option<i64>, burst: Option<i64>, idle: Option<i64>) -> Result<()> {
+pub(super) fn check_cpu(cpu: &Cpu, quota: Option<i64>, burst: Option<i64>) -> Result<()> {
     let invalid = |property: &str, why: String| Err(Error::invalid(format!("linux.resources.cpu.{property}"), why));
-    if let Some(shares) = cpu.shares.filter(|_| cpu.idle.is_none() && idle == Some(1)) {
-        return invalid(
-            "shares",
-            format!("{shares} cannot be set: the cgroup is idle (cpu.idle is 1) and has no weight"),
-        );
-    }
     match (cpu.quota.or(quota), cpu.burst.or(burst.and_then(|burst| u64::try_from(burst).ok()))) {
         (Some(quota), Some(burst)) if burst > bound(quota) && cpu.quota.is_some() => {
             invalid("quota", format!("{quota} is less than the burst {burst}"))
@@ -163,16 +157,33 @@ pub(super) fn check_cpu(cpu: &Cpu, quota: Option<i64>, burst: Option<i64>, idle:
     }
 }
 
-/// COMPAT(runc): a group that is to be idle has no weight; who asks for both is told.
-pub(super) fn shares_if_not_idle(cpu: &Cpu) -> Option<u64> {
-    match (cpu.idle, cpu.shares) {
-        (Some(1), Some(shares)) => {
-            log::warn!(
-                "linux.resources.cpu.shares: unable to apply both {shares} and idle: an idle cgroup has no weight"
-            );
-            None
+/// A value, and who asks for it.
+pub(super) type Asked = (String, String);
+
+/// `cpu.idle`, and a weight in the file of that name. A group that is idle has no weight, and one that gets a weight is idle no
+/// more.
+///
+/// COMPAT(runc): as systemd sees it, to which idle is a weight of 0; without systemd the kernel would refuse.
+pub(super) fn idle_or_weight(
+    list: &mut List<'_>,
+    idle: Option<Asked>,
+    (file, weight): (&str, Option<Asked>),
+) -> Result<()> {
+    let is_idle = || list.number("cpu.idle") == Some(1);
+    let ended = || weight.as_ref().filter(|_| is_idle()).map(|(_, property)| ("0".to_owned(), property.clone()));
+    let idle = idle.or_else(ended);
+    let will_be_idle = idle.as_ref().is_some_and(|(idle, _)| idle == "1");
+    // ORDER: setting or clearing idle sets the weight, too.
+    if let Some((idle, property)) = idle {
+        list.write("cpu.idle", idle, property)?;
+    }
+    match weight {
+        Some((weight, property)) if will_be_idle => {
+            log::warn!("{property}: unable to apply both {weight} and idle: an idle cgroup has no weight");
+            Ok(())
         }
-        (_, shares) => shares,
+        Some((weight, property)) => list.write(file, weight, property),
+        None => Ok(()),
     }
 }
 

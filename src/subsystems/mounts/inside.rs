@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, open, readlink};
+use nix::fcntl::{OFlag, ResolveFlag, open, openat, readlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir, file_type};
 use crate::fs::{c_path, c_string};
 use crate::subsystems::doors::{InRoot, Inside};
+use crate::sys;
 use crate::sys::mount::{Attributes, Context, Reach, attach, attr, pivot_to_cwd, set_attributes};
 
 /// The root filesystem, attached, with the mounts that wait to become read-only.
@@ -135,7 +136,17 @@ fn make(filesystem: &Filesystem, covers: Option<&OwnedFd>) -> Result<OwnedFd> {
     if filesystem.readonly_later {
         attributes &= !attr::RDONLY;
     }
-    context.mount(attributes).map_err(|errno| complain(&context, format!("fsmount({kind:?})"), errno))
+    let mounted = context.mount(attributes).map_err(|errno| complain(&context, format!("fsmount({kind:?})"), errno))?;
+    if let Some(label) = &filesystem.label {
+        set_label(&mounted, label).within(|| "linux.mountLabel")?;
+    }
+    Ok(mounted)
+}
+
+fn set_label(mounted: &OwnedFd, label: &str) -> Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = openat(mounted, ".", flags, Mode::empty()).or_call(|| "openat(mount)")?;
+    sys::xattr::set(&root, c"security.selinux", label.as_bytes()).or_call(|| format!("fsetxattr({label:?})"))
 }
 
 fn configure(context: &Context, filesystem: &Filesystem, covers: Option<&OwnedFd>) -> Result<()> {
@@ -276,7 +287,7 @@ fn ordinary_directory(root: &RootDir, path: &Path) -> Result<OwnedFd> {
         return Err(refused());
     }
     let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_SYMLINKS;
-    match crate::sys::fd::openat2(root, &c_path(path)?, OFlag::O_PATH, Mode::empty(), resolve) {
+    match sys::fd::openat2(root, &c_path(path)?, OFlag::O_PATH, Mode::empty(), resolve) {
         Ok(plain) => Ok(plain),
         Err(Errno::ELOOP) => Err(refused()),
         Err(errno) => Err(Error::call(format!("openat2({path:?}, NO_SYMLINKS)"), errno)),
@@ -359,7 +370,7 @@ pub fn change_root(inside: Inside, root: &Root, rootfs: &Rootfs) -> Result<InRoo
 /// without masks there.
 fn hide_full_proc_and_sysfs(rootfs: &Rootfs) -> Result<()> {
     // As the kernel writes it: the configured path may contain symlinks.
-    let link = crate::sys::fd::proc_path(&rootfs.dir);
+    let link = sys::fd::proc_path(&rootfs.dir);
     let own = PathBuf::from(readlink(link.as_str()).or_call(|| format!("readlink({link:?})"))?);
     for line in crate::fs::procfs::read_own("/proc/self/mountinfo")?.lines().rev() {
         let Some((place, filesystem)) = line.split_once(" - ") else { continue };
@@ -412,7 +423,7 @@ pub fn seal_root(_: &InRoot, root: &Root, rootfs: &Rootfs) -> Result<()> {
     Ok(())
 }
 
-fn taken(passed: Option<crate::sys::fd::Passed>) -> Result<OwnedFd> {
+fn taken(passed: Option<sys::fd::Passed>) -> Result<OwnedFd> {
     let missing = || Error::new(Kind::Failed, "the source was not opened");
     passed.ok_or_else(missing)?.take().or_call(|| "fcntl(F_SETFD)")
 }

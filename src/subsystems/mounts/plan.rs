@@ -92,6 +92,8 @@ pub struct Filesystem {
     pub flags: Vec<String>,
     pub parameters: Vec<(String, Option<String>)>,
     pub attributes: Change,
+    /// An SELinux label for its root, where none can be given to the whole of it.
+    pub label: Option<String>,
     /// Becomes read-only when it is filled: a tmpfs, and `/dev`.
     pub readonly_later: bool,
     /// Shows the container's cgroup namespace, which must exist by then.
@@ -300,9 +302,15 @@ fn joins_mount_namespace(config: &Config) -> bool {
 
 fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_>) -> Filesystem {
     let mut parameters = options.data.clone();
-    let relabels = matches!(mount.kind.as_str(), "tmpfs" | "mqueue" | "overlay" | "ramfs");
-    if let Some(label) = circumstances.mount_label.filter(|_| relabels) {
-        parameters.push(("context".to_owned(), Some(label.to_owned())));
+    let mut label = None;
+    match (circumstances.mount_label, mount.kind.as_str()) {
+        // The IPC namespace made it, with the label that it has.
+        (Some(own), "mqueue") => label = Some(own.to_owned()),
+        (Some(own), kind) if kind == "devpts" || !is_shared_by_many(kind) => {
+            parameters.push(("context".to_owned(), Some(own.to_owned())));
+        }
+        // The kernel takes none for these, and the policy knows them by their kind.
+        _ => {}
     }
     let readonly = options.mount.set & attr::RDONLY != 0;
     let readonly_later = readonly && (mount.kind == "tmpfs" || mount.destination == Path::new("/dev"));
@@ -317,6 +325,7 @@ fn filesystem(mount: &Mount, options: &Options, circumstances: &Circumstances<'_
         parameters,
         attributes: options.mount,
         readonly_later,
+        label,
         needs_cgroup: false,
         copy_up: options.copy_up,
     }
@@ -387,4 +396,50 @@ fn cgroup_v1(options: &Options, cgroups: &CgroupPlan, own_namespace: bool) -> Cg
         hierarchies.push(CgroupV1Hierarchy { name, controllers, directory, copy: None });
     }
     CgroupV1 { hierarchies, links, own_namespace, attributes: options.mount }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::machine::cgroups::Hierarchy;
+
+    /// What a filesystem of each kind is told of `linux.mountLabel`: as a parameter, and on its root.
+    #[test]
+    fn labels() {
+        let kinds = ["tmpfs", "devpts", "overlay", "mqueue", "proc", "sysfs"];
+        let mounts: Vec<_> =
+            kinds.iter().map(|kind| json!({"destination": format!("/{kind}"), "type": kind})).collect();
+        let config = json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "mounts": mounts,
+                            "linux": {"namespaces": [{"type": "mount"}]}});
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        let layout = CgroupLayout::V2(Hierarchy {
+            mount_point: "/sys/fs/cgroup".into(),
+            controllers: Vec::new(),
+            own: "/".to_owned(),
+        });
+        let plan = |mount_label| {
+            let circumstances = Circumstances {
+                bundle: Path::new("/bundle"),
+                no_pivot: false,
+                mount_label,
+                layout: &layout,
+                cgroups: &CgroupPlan::default(),
+            };
+            let steps = MountsPlan::new(&config, &circumstances).unwrap().steps;
+            let told = |step: &Step| match &step.what {
+                What::Filesystem(Filesystem { parameters, label, .. }) => {
+                    let context = parameters.iter().find(|(key, _)| key == "context");
+                    (context.and_then(|(_, value)| value.clone()), label.clone())
+                }
+                other => panic!("{other:?}"),
+            };
+            steps.iter().map(told).collect::<Vec<_>>()
+        };
+        let label = Some("system_u:object_r:container_file_t:s0:c1,c2".to_owned());
+        let (whole, root, none) = ((label.clone(), None), (None, label.clone()), (None, None));
+        assert_eq!(plan(label.as_deref()), [whole.clone(), whole.clone(), whole, root, none.clone(), none.clone()]);
+        assert_eq!(plan(None), vec![none; kinds.len()]);
+    }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
-use super::Filter;
+use super::{FLAGS, Filter};
 use crate::error::{Error, Kind, Result};
 use crate::sys::seccomp;
 
@@ -40,12 +40,8 @@ fn in_words(filter: &Filter) -> String {
     let listener = if filter.notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
     let mut rest = filter.flags | listener;
     let mut words = Vec::new();
-    for (bit, word) in [
-        (libc::SECCOMP_FILTER_FLAG_LOG, "LOG"),
-        (libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW, "SPEC_ALLOW"),
-        (libc::SECCOMP_FILTER_FLAG_NEW_LISTENER, "NEW_LISTENER"),
-        (libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "WAIT_KILLABLE_RECV"),
-    ] {
+    let ours = ("NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    for (word, bit) in FLAGS.into_iter().chain([ours]) {
         if rest & bit != 0 {
             rest &= !bit;
             words.push(word.to_owned());

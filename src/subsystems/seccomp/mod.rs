@@ -48,3 +48,21 @@ mod tests;
 pub use crate::sys::seccomp::Instruction;
 pub use abi::architectures;
 pub use plan::{Filter, compile};
+
+/// The flags that a profile can name, behind `SECCOMP_FILTER_FLAG_`, and their bits for seccomp(2).
+pub const FLAGS: [(&str, u64); 4] = [
+    ("TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
+    ("SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
+    ("LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    ("WAIT_KILLABLE_RECV", libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
+];
+
+/// Whether this kernel takes such a flag.
+pub fn is_supported(flag: u64) -> bool {
+    // Of notifications, so there must be a listener.
+    let listener = match flag {
+        libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        _ => 0,
+    };
+    crate::sys::seccomp::knows_flags(flag | listener)
+}

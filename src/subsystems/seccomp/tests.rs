@@ -15,7 +15,8 @@ use serde_json::Value;
 use super::abi::{Abi, X32_BIT};
 use super::plan::{Newer, compile_for};
 use super::rules::{high_half, low_half};
-use super::{Filter, Instruction, compile, inside};
+use super::{FLAGS, Filter, Instruction, compile, inside, is_supported};
+use crate::config::Config;
 use crate::config::seccomp::{Action, Condition, Rule, Seccomp, Test};
 use crate::error::Kind;
 use crate::sys::seccomp::knows_flags;
@@ -466,6 +467,23 @@ fn docker_is_as_libseccomp_makes_it() {
     assert_alike("docker", &of_known_names(docker()), Arch::ScmpArchX86_64, 8, &mut Random(1));
 }
 
+/// The profiles in the configurations that engines write, as they are, and as those of an ARM machine.
+#[test]
+fn those_of_engines_are_as_libseccomp_makes_them() {
+    let configurations = [
+        include_str!("../../config/testdata/docker.json"),
+        include_str!("../../config/testdata/containerd-cri-userns.json"),
+    ];
+    for configuration in configurations {
+        let profile = Config::parse(configuration.as_bytes()).unwrap().linux.seccomp.unwrap();
+        assert!(profile.rules.iter().map(|rule| rule.names.len()).sum::<usize>() > 300);
+        let mut profile = of_known_names(profile);
+        assert_alike("x86_64", &profile, Arch::ScmpArchX86_64, 8, &mut Random(1));
+        profile.architectures = vec![Arch::ScmpArchArm];
+        assert_alike("aarch64", &profile, Arch::ScmpArchAarch64, 8, &mut Random(1));
+    }
+}
+
 /// Podman's rules about netlink's audit: they exclude each other.
 #[test]
 fn podman_is_as_libseccomp_makes_it() {
@@ -739,6 +757,7 @@ fn the_kernel_makes_a_listener() {
 fn the_kernel_says_which_flags_it_knows() {
     assert!(knows_flags(libc::SECCOMP_FILTER_FLAG_LOG | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW));
     assert!(!knows_flags(1 << 30) && !knows_flags(1 << 40));
+    assert!(FLAGS[..3].iter().all(|(_, bit)| is_supported(*bit)) && !is_supported(1 << 30));
     let filter = Filter { flags: 1 << 30, ..compile(&docker()).unwrap() };
     assert_eq!(in_thread(|| inside::load(&filter)).unwrap_err().kind(), Kind::Unsupported);
 }

@@ -1,6 +1,6 @@
 //! Documentation/scheduler/sched-bwc.rst and sched-rt-group.rst, Documentation/admin-guide/cgroup-v1/cpusets.rst.
 
-use super::super::limits::{List, check_cpu, shares_if_not_idle};
+use super::super::limits::{List, check_cpu, idle_or_weight};
 use crate::config::resources::Cpu;
 use crate::error::Result;
 
@@ -8,14 +8,10 @@ const BURST: &str = "cpu.cfs_burst_us";
 const QUOTA: &str = "cpu.cfs_quota_us";
 
 pub(super) fn limit(list: &mut List<'_>, cpu: &Cpu) -> Result<()> {
-    check_cpu(cpu, list.number(QUOTA), list.number(BURST), list.number("cpu.idle"))?;
-    // ORDER: setting or clearing idle sets the shares too, and an idle group refuses them.
-    if let Some(idle) = cpu.idle {
-        list.write("cpu.idle", idle, "linux.resources.cpu.idle")?;
-    }
-    if let Some(shares) = shares_if_not_idle(cpu) {
-        list.write("cpu.shares", shares, "linux.resources.cpu.shares")?;
-    }
+    check_cpu(cpu, list.number(QUOTA), list.number(BURST))?;
+    let idle = cpu.idle.map(|idle| (idle.to_string(), "linux.resources.cpu.idle".to_owned()));
+    let weight = |shares: u64| (shares.to_string(), "linux.resources.cpu.shares".to_owned());
+    idle_or_weight(list, idle, ("cpu.shares", cpu.shares.map(weight)))?;
     let set_burst = |list: &mut List<'_>, burst| list.write(BURST, burst, "linux.resources.cpu.burst");
     // ORDER: at no time may the burst be above the quota; a new group has a burst of 0.
     let shrinks = |burst: u64| list.number(BURST).is_some_and(|now| u64::try_from(now).is_ok_and(|now| burst < now));

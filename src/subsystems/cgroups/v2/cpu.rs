@@ -1,6 +1,6 @@
 //! The cpu and cpuset controllers.
 
-use super::super::limits::{List, check_cpu, shares_if_not_idle};
+use super::super::limits::{List, check_cpu, idle_or_weight};
 use super::no_v2_form;
 use crate::config::resources::Cpu;
 use crate::error::Result;
@@ -15,14 +15,10 @@ pub(super) fn limit(list: &mut List<'_>, cpu: &Cpu) -> Result<()> {
     if cpu.realtime_period.is_some() {
         return Err(no_v2_form("linux.resources.cpu.realtimePeriod"));
     }
-    check_cpu(cpu, list.number(MAX), list.number(BURST), list.number("cpu.idle"))?;
-    // ORDER: setting or clearing idle sets the weight too, and an idle group refuses one.
-    if let Some(idle) = cpu.idle {
-        list.write("cpu.idle", idle, "linux.resources.cpu.idle")?;
-    }
-    if let Some(shares) = shares_if_not_idle(cpu) {
-        list.write("cpu.weight", weight_from_shares(shares), "linux.resources.cpu.shares")?;
-    }
+    check_cpu(cpu, list.number(MAX), list.number(BURST))?;
+    let idle = cpu.idle.map(|idle| (idle.to_string(), "linux.resources.cpu.idle".to_owned()));
+    let weight = |shares| (weight_from_shares(shares).to_string(), "linux.resources.cpu.shares".to_owned());
+    idle_or_weight(list, idle, ("cpu.weight", cpu.shares.map(weight)))?;
     let set_burst = |list: &mut List<'_>, burst| list.write(BURST, burst, "linux.resources.cpu.burst");
     // ORDER: at no time may the burst be above the quota; a new group has a burst of 0.
     let shrinks = |burst: u64| list.number(BURST).is_some_and(|now| u64::try_from(now).is_ok_and(|now| burst < now));

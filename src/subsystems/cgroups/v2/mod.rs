@@ -5,7 +5,7 @@ mod block_io;
 mod cpu;
 mod memory;
 
-use super::limits::{List, Now};
+use super::limits::{List, Now, idle_or_weight};
 use super::plan::{Group, When, Write};
 use super::v1::rdma_line;
 use crate::config::property::member;
@@ -27,7 +27,12 @@ pub(super) fn writes(resources: &Resources, groups: &[Group], now: &Now<'_>) -> 
         list.write("rdma.max", rdma_line(device, limits), member("linux.resources.rdma", device))?;
     }
     // ORDER: last, so that it overrides what was converted.
-    for (file, value) in &resources.unified {
+    let asked = |file: &str| {
+        let value = resources.unified.get(file)?.trim_end_matches('\n').to_owned();
+        Some((value, member("linux.resources.unified", file)))
+    };
+    idle_or_weight(&mut list, asked(IDLE), (WEIGHT, asked(WEIGHT)))?;
+    for (file, value) in resources.unified.iter().filter(|(file, _)| ![IDLE, WEIGHT].contains(&file.as_str())) {
         // Files such as io.max take one line a write; an empty value is one, too.
         for line in value.trim_end_matches('\n').split('\n') {
             list.write(file, line, member("linux.resources.unified", file))?;
@@ -35,6 +40,9 @@ pub(super) fn writes(resources: &Resources, groups: &[Group], now: &Now<'_>) -> 
     }
     Ok(list.writes)
 }
+
+const IDLE: &str = "cpu.idle";
+const WEIGHT: &str = "cpu.weight";
 
 fn limit_or_max(limit: i64) -> String {
     if limit < 0 { "max".to_owned() } else { limit.to_string() }

@@ -92,6 +92,10 @@ fn cpu_times_of_an_update() {
     let times = |quota: Option<i64>, period: Option<u64>, burst: Option<u64>| {
         cpu(Cpu { quota, period, burst, ..Cpu::default() })
     };
+    let unified = |files: &[(&str, &str)]| Resources {
+        unified: files.iter().map(|(file, value)| ((*file).to_owned(), (*value).to_owned())).collect(),
+        ..Resources::default()
+    };
     let now: Files<'_> = &[("cpu.max", "5000 10000"), ("cpu.max.burst", "1000"), ("cpu.idle", "1")];
     let unlimited: Files<'_> = &[("cpu.max", "max 100000"), ("cpu.max.burst", "0"), ("cpu.idle", "0")];
     check(
@@ -107,7 +111,9 @@ fn cpu_times_of_an_update() {
             (times(Some(900), None, None), now, Err("linux.resources.cpu.quota: 900 is less than the burst 1000")),
             (times(None, None, Some(6000)), now, Err("linux.resources.cpu.burst: 6000 is more than the quota 5000")),
             (times(None, None, Some(6000)), unlimited, Ok(&["cpu.max.burst=6000"])),
-            (cpu(Cpu { shares: Some(5), ..Cpu::default() }), now, Err("linux.resources.cpu.shares: 5 cannot be set: ")),
+            (cpu(Cpu { shares: Some(5), ..Cpu::default() }), now, Ok(&["cpu.idle=0", "cpu.weight=2"])),
+            (unified(&[("cpu.weight", "8")]), now, Ok(&["cpu.idle=0", "cpu.weight=8"])),
+            (unified(&[("cpu.idle", "1"), ("cpu.weight", "8")]), now, Ok(&["cpu.idle=1"])),
             (cpu(Cpu { shares: Some(1024), idle: Some(0), ..Cpu::default() }), now, {
                 Ok(&["cpu.idle=0", "cpu.weight=100"])
             }),
