@@ -16,7 +16,6 @@ use crate::support::systemd::{
     cgroup as cgroup_at, daemon_reload, default_slice, in_default_slice, in_scope, is_a_users, is_here, property,
     scope_of, systemctl, units,
 };
-use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
 
 fn directory(controller: &str, cgroup: &str) -> PathBuf {
@@ -202,14 +201,13 @@ fn a_killed_create_leaves_nothing_that_delete_does_not_find() {
 #[test]
 fn what_is_left_of_a_failed_unit_is_replaced() {
     requires!(is_here(), "systemd");
-    let first = in_default_slice(Bundle::idle());
+    // It hears no SIGTERM, as a first process without a trap.
+    let first = in_default_slice(Bundle::new().args(&["sleep", "600"]));
     let (scope, path) = (scope_of(&first), first.config["linux"]["cgroupsPath"].clone());
-    let annotations = json!({
-        "org.systemd.property.RuntimeMaxUSec": "uint64 3000000",
-        "org.systemd.property.TimeoutStopUSec": "uint64 100000"
-    });
-    let first = first.set("/annotations", annotations).start();
-    until("its failure", || (property(&scope, "ActiveState") == "failed").then_some(()));
+    let patience = json!({"org.systemd.property.TimeoutStopUSec": "uint64 100000"});
+    let first = first.set("/annotations", patience).start();
+    systemctl(&["stop", &scope]);
+    assert_eq!(property(&scope, "ActiveState"), "failed");
     let second = in_default_slice(Bundle::idle()).in_cgroup(&first.cgroup).set("/linux/cgroupsPath", path).create();
     assert_eq!(property(&scope, "ActiveState"), "active");
     second.delete();
