@@ -49,13 +49,17 @@ integration-cgroup2: tests
 tests: packages
 	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
 
-# The same tests in a guest with systemd and all controllers (integration/vm), and what they showed together: which test was
-# skipped in which run and why. Fails if one was skipped in all of them.
+# The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and one with v1, and what they
+# showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
+V1 := systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
+GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1)
+
 test-guest: tests
 	rm -rf $(GUEST) && mkdir -p $(GUEST)
 	cp $(DEBUG) $(TESTS) integration/suite integration/vm/passes $(GUEST)
-	integration/vm/vm run $(GUEST) /mnt/passes
-	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST)/reports/guest $(GUEST)/reports/rootless
+	integration/vm/vm run $(GUEST) '/mnt/passes unified'; status=$$?; \
+	CORTEN_VM_ARGUMENTS='$(V1)' integration/vm/vm run $(GUEST) '/mnt/passes hybrid' && exit $$status
+	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST_REPORTS)
 
 # `make integration CORTEN=/usr/sbin/runc` runs the same tests against another runtime.
 #

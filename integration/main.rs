@@ -8,9 +8,10 @@
 //!
 //! The suite runs in two views of the machine's cgroups: as they are (v1 hierarchies with cgroup2 beside them), and with
 //! cgroup2 alone, for which the whole binary is started by `integration/cgroup2-view`. [`support::cgroup::view`] tells
-//! which one it is. A third run is in a guest with systemd and all controllers (`integration/vm`), and a fourth there as a
-//! user without privileges: the tests of [`rootless`], and no others. What a test needs it says itself, with `requires!`,
-//! and `integration/coverage` finds the tests that none of the four has.
+//! which one it is. A third run is in a guest with systemd and all controllers (`integration/vm`). Further ones there have the
+//! tests that may differ (`integration/vm/passes`): as a user without privileges, under his own service manager and in a
+//! session beside it, and with systemd on cgroup v1. What a test needs it says itself, with `requires!`, and
+//! `integration/coverage` finds the tests that no run has.
 
 #![allow(
     clippy::unwrap_used,

@@ -13,10 +13,9 @@ use crate::support::cgroup::{self, View};
 use crate::support::container::detached;
 use crate::support::peer::is_corten;
 use crate::support::systemd::{
-    cgroup as cgroup_at, default_slice, in_default_slice, in_scope, is_a_users, is_here, property, scope_of, systemctl,
-    units,
+    cgroup as cgroup_at, daemon_reload, default_slice, in_default_slice, in_scope, is_a_users, is_here, property,
+    scope_of, systemctl, units,
 };
-use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
 
 fn directory(controller: &str, cgroup: &str) -> PathBuf {
@@ -202,14 +201,13 @@ fn a_killed_create_leaves_nothing_that_delete_does_not_find() {
 #[test]
 fn what_is_left_of_a_failed_unit_is_replaced() {
     requires!(is_here(), "systemd");
-    let first = in_default_slice(Bundle::idle());
+    // It hears no SIGTERM, as a first process without a trap.
+    let first = in_default_slice(Bundle::new().args(&["sleep", "600"]));
     let (scope, path) = (scope_of(&first), first.config["linux"]["cgroupsPath"].clone());
-    let annotations = json!({
-        "org.systemd.property.RuntimeMaxUSec": "uint64 3000000",
-        "org.systemd.property.TimeoutStopUSec": "uint64 100000"
-    });
-    let first = first.set("/annotations", annotations).start();
-    until("its failure", || (property(&scope, "ActiveState") == "failed").then_some(()));
+    let patience = json!({"org.systemd.property.TimeoutStopUSec": "uint64 100000"});
+    let first = first.set("/annotations", patience).start();
+    systemctl(&["stop", &scope]);
+    assert_eq!(property(&scope, "ActiveState"), "failed");
     let second = in_default_slice(Bundle::idle()).in_cgroup(&first.cgroup).set("/linux/cgroupsPath", path).create();
     assert_eq!(property(&scope, "ActiveState"), "active");
     second.delete();
@@ -301,7 +299,7 @@ fn limits_and_devices_survive_a_reload() {
     let before = limits(&container);
     let devices = || [("kmsg", "0x1 0xb"), ("fuse", "0xa 0xe5")].map(|(name, number)| opens(&container, name, number));
     assert_eq!(devices(), [true, false]);
-    systemctl(&["daemon-reload"]);
+    daemon_reload();
     assert_eq!((limits(&container), devices()), (before.clone(), [true, false]), "daemon-reload");
     // Whatever makes systemd write the group's files again.
     systemctl(&["set-property", "--runtime", &scope, "MemoryLow=1M"]);

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::cgroup::{self, View};
 use crate::support::refusal::Refusal;
-use crate::support::systemd::{in_default_slice, in_own_slice, is_here, property, scope_of, slice_of, systemctl};
+use crate::support::systemd::{
+    in_default_slice, in_own_slice, is_beside, is_here, property, scope_of, slice_of, systemctl, undisturbed,
+};
 use crate::support::{Bundle, Container, differs, requires};
 
 /// The files for which systemd has a property, and their neighbours: controller, name on v1, name on v2.
@@ -116,6 +118,12 @@ impl Contained {
     }
 }
 
+/// In a scope and in a slice; a session may not have a slice.
+fn both(bundle: impl Fn() -> Bundle) -> Vec<Contained> {
+    let slice = (!is_beside()).then(|| Contained::slice(bundle()));
+    [Contained::scope(bundle())].into_iter().chain(slice).collect()
+}
+
 fn is_v2_with(controllers: &[&str]) -> bool {
     is_here() && cgroup::view() == View::Unified && controllers.iter().all(|name| cgroup::has(name))
 }
@@ -139,8 +147,9 @@ fn awkward() -> Bundle {
 #[test]
 fn each_flag_changes_the_file_and_the_unit() {
     requires!(is_v2_with(&ALL), WITH_ALL);
+    let _undisturbed = undisturbed();
     let idle = |bundle: Bundle| bundle.set("/linux/resources/memory", json!({"limit": 128 << 20, "swap": 128 << 20}));
-    for contained in [Contained::scope(idle(Bundle::idle())), Contained::slice(idle(Bundle::idle()))] {
+    for contained in both(|| idle(Bundle::idle())) {
         for (flags, file, content, property, value) in [
             (&["--memory=64M", "--memory-swap=96M"][..], "memory.max", "67108864", "MemoryMax", "67108864"),
             (&[], "memory.swap.max", "33554432", "MemorySwapMax", "33554432"),
@@ -192,7 +201,8 @@ fn each_flag_changes_the_file_and_the_unit_on_v1() {
 #[test]
 fn an_update_of_one_limit_leaves_all_others_as_they_were() {
     requires!(is_v2_with(&ALL), WITH_ALL);
-    for contained in [Contained::scope(awkward()), Contained::slice(awkward())] {
+    let _undisturbed = undisturbed();
+    for contained in both(awkward) {
         let created = contained.limits();
         assert_eq!((&*created["cpu.max"], &*created["pids.max"]), ("12345 50000", "0"));
         for (resources, changed) in [
@@ -252,6 +262,7 @@ fn files_of(resources: &Value) -> Vec<&str> {
 #[test]
 fn half_of_quota_and_period_leaves_the_other() {
     requires!(is_v2_with(&["cpu"]), "systemd on cgroup v2 with the cpu controller");
+    let _undisturbed = undisturbed();
     let contained =
         Contained::scope(Bundle::idle().set("/linux/resources/cpu", json!({"quota": 30_000, "period": 60_000})));
     for (flag, file, quota, period) in [
@@ -265,18 +276,19 @@ fn half_of_quota_and_period_leaves_the_other() {
         assert_eq!(contained.property("CPUQuotaPerSecUSec"), quota, "{flag}");
         assert_eq!(contained.property("CPUQuotaPeriodUSec"), period, "{flag}");
     }
-    // What systemd knows, it writes again.
-    systemctl(&["daemon-reload"]);
-    systemctl(&["set-property", "--runtime", &contained.unit, "TasksMax=99"]);
-    assert_eq!(contained.says("cpu.max"), "max 50000");
+    contained.update(&["--cpu-quota=20000"]);
+    // Whatever makes systemd write the group's files again.
+    systemctl(&["set-property", "--runtime", &contained.unit, "CPUWeight=50"]);
+    assert_eq!((contained.says("cpu.weight"), contained.says("cpu.max")), ("50".into(), "20000 50000".into()));
 }
 
 #[test]
 fn idle_and_not_idle_again() {
     differs!(Runc | Crun, "older versions do not know it");
     requires!(is_v2_with(&["cpu"]), "systemd on cgroup v2 with the cpu controller");
+    let _undisturbed = undisturbed();
     let weighed = || Bundle::idle().set("/linux/resources/cpu/shares", 513);
-    for contained in [Contained::scope(weighed()), Contained::slice(weighed())] {
+    for contained in both(weighed) {
         let before = contained.limits();
         contained.update(&["--cpu-idle", "1"]);
         assert_eq!((contained.says("cpu.idle"), contained.property("CPUWeight")), ("1".into(), "idle".into()));
@@ -298,8 +310,10 @@ fn idle_and_not_idle_again() {
 #[test]
 fn memory_oom_group() {
     requires!(is_v2_with(&["memory"]), "systemd on cgroup v2 with the memory controller");
+    let _undisturbed = undisturbed();
     let together = || Bundle::idle().set("/linux/resources/unified", json!({"memory.oom.group": "1"}));
-    for (contained, policy) in [(Contained::scope(together()), "kill"), (Contained::slice(together()), "")] {
+    for contained in both(together) {
+        let policy = if contained.unit.ends_with(".scope") { "kill" } else { "" };
         assert_eq!((contained.says("memory.oom.group"), &*contained.property("OOMPolicy")), ("1".into(), policy));
         for group in ["0", "1"] {
             contained.update_by(&json!({"unified": {"memory.oom.group": group}}));
@@ -312,7 +326,8 @@ fn memory_oom_group() {
 fn a_failing_update_leaves_files_and_properties() {
     differs!(Runc | Crun, "leaves what it has set before");
     requires!(is_v2_with(&ALL), WITH_ALL);
-    for contained in [Contained::scope(awkward()), Contained::slice(awkward())] {
+    let _undisturbed = undisturbed();
+    for contained in both(awkward) {
         let before = contained.limits();
         let first = json!({"limit": 60 << 20, "reservation": 9 << 20, "swap": 70 << 20});
         for (resources, property) in [

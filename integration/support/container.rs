@@ -112,7 +112,8 @@ impl Container {
         self.kill("TERM");
     }
 
-    fn catches(&self, signal: Signal) -> bool {
+    /// Whether its program has a trap for this signal.
+    pub fn catches(&self, signal: Signal) -> bool {
         let status = self.proc("status");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
         u64::from_str_radix(caught, 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0

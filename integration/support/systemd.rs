@@ -1,7 +1,7 @@
 //! The service manager that the runtime speaks with: that of the system for its root, a user's own for others.
 
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::process::geteuid;
 
@@ -43,6 +43,20 @@ pub fn systemctl(arguments: &[&str]) -> String {
     let output = command().args(arguments).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+static RELOADS: RwLock<()> = RwLock::new(());
+
+/// After it systemd writes all limits of all units as it knows them, at any moment, which is not always what they were.
+#[track_caller]
+pub fn daemon_reload() {
+    let _alone = RELOADS.write().unwrap_or_else(PoisonError::into_inner);
+    systemctl(&["daemon-reload"]);
+}
+
+/// For tests of limits that systemd does not know exactly: nobody else lets it reload as long as this is held.
+pub fn undisturbed() -> RwLockReadGuard<'static, ()> {
+    RELOADS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub fn property(unit: &str, name: &str) -> String {

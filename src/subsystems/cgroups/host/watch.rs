@@ -205,8 +205,9 @@ fn is_alive(pidfd: &OwnedFd) -> Result<bool> {
 
 /// `None`: the group is gone.
 fn read_from_start(file: &OwnedFd) -> Result<Option<String>> {
-    nix::unistd::lseek(file, 0, Whence::SeekSet).or_call(|| "lseek(cgroup file)")?;
-    match sys::fd::read_all(file) {
+    // KERNEL: either call may be the one that notices.
+    let read = nix::unistd::lseek(file, 0, Whence::SeekSet).and_then(|_| sys::fd::read_all(file));
+    match read {
         Ok(content) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
         Err(Errno::ENODEV) => Ok(None),
         Err(errno) => Err(Error::call("read(cgroup file)", errno)),
