@@ -116,7 +116,7 @@ fn become_program(
         let pty = terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid, Console::Bound)?;
         channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
     } else {
-        process::hand_over_stdio(&in_root, wanted)?;
+        process::hand_over_stdio(&in_root, &rootfs.dir, wanted)?;
     }
     process::make_cwd(&in_root, &rootfs.dir, wanted)?;
     finish_root(&in_root, plan, rootfs)?;
