@@ -100,8 +100,8 @@ fn run_hooks_of_create(_: &Inside, channel: &InsideEnd, plan: &InsidePlan) -> Re
 
 fn finish_root(in_root: &InRoot, plan: &InsidePlan, rootfs: &Rootfs) -> Result<()> {
     // ORDER: read-only paths before masks: a mask may cover a part of one.
-    mask::make_readonly(in_root, &rootfs.dir, &plan.mounts.readonly)?;
-    mask::mask_all(in_root, &rootfs.dir, &plan.mounts.masked)?;
+    mask::make_readonly(in_root, rootfs, &plan.mounts.readonly)?;
+    mask::mask_all(in_root, rootfs, &plan.mounts.masked)?;
     root::seal_root(in_root, &plan.mounts.root, rootfs)
 }
 

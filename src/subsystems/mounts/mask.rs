@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nix::sys::stat::SFlag;
 
+use super::inside::Rootfs;
 use crate::error::{OrCall, Result, Within};
 use crate::fs::rootdir::{RootDir, file_type};
 use crate::subsystems::devices;
@@ -12,12 +13,13 @@ use crate::subsystems::doors::InRoot;
 use crate::sys::mount::{Attributes, Context, Reach, attach, attr, clone_tree, set_attributes};
 
 /// Covers each path: a directory by an empty one, anything else by `/dev/null`. What is not there is skipped.
-pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
+pub fn mask_all(_: &InRoot, rootfs: &Rootfs, paths: &[PathBuf]) -> Result<()> {
     let mut covers = Covers::default();
     for (index, path) in paths.iter().enumerate() {
         let mut mask = || -> Result<()> {
-            let Some(target) = root.find(path)? else { return Ok(()) };
-            let cover = if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file(root)? };
+            let Some(target) = rootfs.find_to_protect(path)? else { return Ok(()) };
+            let cover =
+                if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file(&rootfs.dir)? };
             attach(&cover, &target).or_call(|| format!("move_mount({path:?})"))?;
             covers.attached(cover);
             Ok(())
@@ -28,10 +30,10 @@ pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Makes each path read-only, with all that is mounted below. What is not there is skipped.
-pub fn make_readonly(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
+pub fn make_readonly(_: &InRoot, rootfs: &Rootfs, paths: &[PathBuf]) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
         let protect = || -> Result<()> {
-            let Some(target) = root.find(path)? else { return Ok(()) };
+            let Some(target) = rootfs.find_to_protect(path)? else { return Ok(()) };
             // A copy keeps nosuid, nodev and noexec of what it copies.
             let copy = clone_tree(&target, c"", Reach::Tree).or_call(|| format!("open_tree({path:?})"))?;
             let readonly = Attributes { set: attr::RDONLY, ..Attributes::default() };
