@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Bundle, peer, rootfs};
 
-const SECRET: &str = "only the host may read this";
+/// In the file `secret` of [`Host`], and nowhere else.
+pub const SECRET: &str = "only the host may read this";
 
 /// A directory that stands for the host, with what was there before the attack.
 pub struct Host {
@@ -40,6 +41,11 @@ impl Host {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// How an attacker writes it in a symlink: absolute, and from within a directory of the root filesystem.
+    pub fn names(&self) -> [String; 2] {
+        [self.directory.to_str().unwrap().to_owned(), "../../host".to_owned()]
     }
 
     /// Fails the test if anything is different.
@@ -89,7 +95,7 @@ pub fn describe(path: &Path) -> String {
 }
 
 /// Of a file's content.
-fn hash(path: &Path) -> u64 {
+pub fn hash(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     fs::read(path).unwrap().hash(&mut hasher);
     hasher.finish()

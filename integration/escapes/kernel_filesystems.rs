@@ -1,5 +1,6 @@
 //! `/proc` and `/sys`: mounted somewhere else than where they are protected.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::json;
@@ -42,7 +43,12 @@ fn attack_while(bundle: &Bundle, one: &Path, other: &Path) -> usize {
 /// the first was made: procfs was mounted in one directory, and the masks were looked up in the other.
 #[test]
 fn cve_2019_19921_proc_is_a_symlink_into_a_volume() {
-    let bundle = attack("/proc /evil/one /evil/other").link("proc", "/evil/one");
+    race_in_volume(attack("/proc /evil/one /evil/other").link("proc", "/evil/one"));
+}
+
+/// With the volume at `/evil`, in which `one` and `other` change places.
+#[track_caller]
+fn race_in_volume(bundle: Bundle) {
     let volume = bundle.host_directory("volume");
     let (one, other) = (volume.join("one"), volume.join("other"));
     for directory in [&one, &other] {
@@ -60,4 +66,70 @@ fn cve_2019_19921_proc_is_exchanged() {
     let bundle = attack("/proc /other").directory("other");
     let (proc, other) = (bundle.rootfs().join("proc"), bundle.rootfs().join("other"));
     assert_ne!(attack_while(&bundle, &proc, &other), 0);
+}
+
+/// runc 1.0.0-rc95 to 1.1.4 had it again: what made sure that procfs goes to an ordinary directory was lost. youki before
+/// 0.5.5 had never had it. The symlink leads to the host, where procfs would be mounted.
+fn attack_with_symlink(name: &str) {
+    for without_mount_namespace in [false, true] {
+        let mut bundle = attack("/proc /sys /other /other/directory");
+        let host = Host::beside(&bundle);
+        if without_mount_namespace {
+            bundle = bundle.without_namespace("mount").remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
+        }
+        for target in [&host.names()[..], &["/other".to_owned()]].concat() {
+            let path = bundle.rootfs().join(name);
+            let _ = std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path));
+            symlink(format!("{target}/directory"), path).unwrap();
+            rootfs::directory(&bundle.rootfs().join("other/directory"));
+            bundle.write();
+            let output = bundle.command("create").output();
+            host.is_as_it_was();
+            assert!(!output.status.success(), "{target}: {output:#?}");
+        }
+    }
+}
+
+#[test]
+fn cve_2025_54867_proc_and_sys_are_symlinks() {
+    attack_with_symlink("proc");
+    attack_with_symlink("sys");
+}
+
+/// The volume is mounted behind `/proc`, over the procfs that the symlink led there: the container's `/proc` is a directory
+/// of the attacker's, and takes what the runtime writes to procfs (AppArmor labels).
+#[test]
+fn cve_2023_28642_a_volume_is_proc_by_a_symlink() {
+    let bundle = Bundle::sh("cat /proc/file; echo ran").directory("fake").link("proc", "fake");
+    let volume = bundle.host_directory("volume");
+    let output = bundle.bind(volume, "/fake", &[]).run();
+    assert_eq!(output.stdout, "", "{output:#?}");
+}
+
+/// runc before 1.1.5: 2019-19921 once more, by a regression.
+#[test]
+fn cve_2023_27561_sys_is_a_symlink_into_a_volume() {
+    let script =
+        "for it in /sys /evil/one /evil/other; do test -e $it/kernel/notes && echo unmasked $it; done; echo ran";
+    let bundle = Bundle::sh(script).link("sys", "/evil/one").set("/linux/maskedPaths", json!(["/sys/kernel"]));
+    race_in_volume(bundle);
+}
+
+/// runc before 1.0.0-rc9: an image could declare a volume at `/proc`, in which the files were that the runtime wrote labels
+/// to, and the container looked at.
+#[test]
+fn cve_2019_16884_a_volume_is_mounted_over_proc() {
+    let destinations =
+        ["/proc", "/proc/self", "/proc/self/attr", "/proc/sys", "/proc/1", "/link", "/link/self", "/up/../proc"];
+    for destination in destinations {
+        let script = "for it in /proc /proc/self /proc/self/attr /proc/sys /proc/1; do cat $it/file; done 2> /dev/null";
+        let bundle = Bundle::sh(script).link("link", "proc").directory("up");
+        let volume = bundle.host_directory("volume");
+        for directory in ["self/attr/apparmor", "sys", "1"] {
+            rootfs::directory(&volume.join(directory));
+        }
+        let output = bundle.bind(&volume, destination, &[]).run();
+        assert_eq!(output.stdout, "", "{destination}: {output:#?}");
+        assert!(!output.status.success(), "{destination}: {output:#?}");
+    }
 }

@@ -8,11 +8,22 @@
 //! Every target is a file of the test's own, or something that belongs to the container's namespaces (its host name): an
 //! attack that succeeds harms nobody.
 
+mod cgroups;
+mod console;
+mod dev;
+mod executable;
 mod host;
 mod kernel_filesystems;
+mod kernel_writes;
+mod masks;
+mod messages;
+mod mount_points;
+mod processes;
 mod race;
 
 mod stdio;
+mod users;
+mod working_directory;
 
 use crate::support::Bundle;
 
