@@ -17,7 +17,7 @@ const OVERWRITE: &str = "
         if [ -e $process/exe ] && ! [ $process/exe -ef /bin/busybox ] && { exec 7< $process/exe; }; then
             echo opened
             kill -9 ${process#/proc/}
-            i=0; while [ $i -lt 300 ] && ! echo overwritten > /proc/self/fd/7; do i=$((i + 1)); done 2> /dev/null
+            i=0; while [ $i -lt 20000 ] && ! echo overwritten > /proc/self/fd/7; do i=$((i + 1)); done 2> /dev/null
             echo tried; exit
         fi
     done; done 2> /dev/null";
@@ -40,10 +40,10 @@ fn attack(bundle: Bundle) {
     let bundle = bundle.through(["_".to_owned(), program.to_str().unwrap().to_owned()]);
     let container = bundle.start();
     until("the attack", || container.rootfs().join("ready").exists().then_some(()));
-    until("the end of the attack", || {
+    until("the binary was opened", || {
         let exec = Run::new(&program).arg("--root").arg(container.state_root()).args(["exec", &container.id]);
         exec.args(["/bin/evil", "exec", "--process", "/fifo", "x"]).output();
-        container.stdout().contains("tried").then_some(())
+        container.stdout().contains("opened").then_some(())
     });
     container.wait();
     assert_eq!(container.stdout(), "opened\ntried\n");

@@ -64,7 +64,7 @@ impl Host {
 impl State {
     fn of(directory: &Path, sandbox: &str) -> Self {
         let mut files = BTreeMap::new();
-        describe_all(directory, &mut files);
+        describe_all(directory, fs::metadata(directory).unwrap().dev(), &mut files);
         let null = Path::new("/dev/null");
         files.insert(null.to_owned(), describe(null));
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -75,10 +75,12 @@ impl State {
     }
 }
 
-fn describe_all(path: &Path, into: &mut BTreeMap<PathBuf, String>) {
+/// Does not go into what may be mounted there.
+fn describe_all(path: &Path, filesystem: u64, into: &mut BTreeMap<PathBuf, String>) {
     into.insert(path.to_owned(), describe(path));
-    if fs::symlink_metadata(path).unwrap().is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| describe_all(&entry.unwrap().path(), into));
+    let it = fs::symlink_metadata(path).unwrap();
+    if it.is_dir() && it.dev() == filesystem {
+        fs::read_dir(path).unwrap().for_each(|entry| describe_all(&entry.unwrap().path(), filesystem, into));
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::host::Host;
 use super::race::{Exchange, for_some_seconds};
+use crate::support::container::detached;
 use crate::support::{Bundle, rootfs};
 
 /// `/proc/version` is masked and `/proc/sys` read-only. Tells whether a procfs can be found in which they are not; the host
@@ -83,7 +84,7 @@ fn attack_with_symlink(name: &str) {
             symlink(format!("{target}/directory"), path).unwrap();
             rootfs::directory(&bundle.rootfs().join("other/directory"));
             bundle.write();
-            let output = bundle.command("create").output();
+            let output = detached(&bundle, "create").output();
             host.is_as_it_was();
             assert!(!output.status.success(), "{target}: {output:#?}");
         }

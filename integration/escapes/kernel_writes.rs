@@ -8,16 +8,17 @@ use super::host::{Host, SECRET};
 use crate::support::run::Run;
 use crate::support::{Bundle, Container, requires, rootfs};
 
-const KEY: &str = "net.ipv4.ip_forward";
-const FILE: &str = "proc/sys/net/ipv4/ip_forward";
+/// Its value is the UTS namespace's, but its file is the same for all.
+const KEY: &str = "kernel.domainname";
+const FILE: &str = "proc/sys/kernel/domainname";
 
 fn with_sysctl(bundle: Bundle) -> Bundle {
-    bundle.set("/linux/sysctl", json!({ KEY: "1" }))
+    bundle.set("/linux/sysctl", json!({ KEY: "container.example" }))
 }
 
-/// What the kernel says about the container's network.
-fn forwards(container: &Container) -> String {
-    let enter = ["--net", "--target", &container.pid.to_string(), "cat", "/proc/sys/net/ipv4/ip_forward"];
+/// What the kernel says about the container.
+fn value(container: &Container) -> String {
+    let enter = ["--uts", "--target", &container.pid.to_string(), "cat", "/proc/sys/kernel/domainname"];
     Run::new("nsenter").args(enter).output().ok().stdout
 }
 
@@ -30,7 +31,7 @@ fn cve_2025_52881_the_images_proc_gets_the_sysctl() {
     let decoy = bundle.rootfs().join(FILE);
     let container = bundle.create();
     assert_eq!(fs::read_to_string(decoy).unwrap(), SECRET);
-    assert_eq!(forwards(&container), "1\n");
+    assert_eq!(value(&container), "container.example\n");
 }
 
 /// And here somebody has mounted a file over the one that is meant.
@@ -40,13 +41,14 @@ fn cve_2025_52881_what_is_mounted_over_it_gets_the_sysctl() {
     let host = Host::beside(&bundle);
     let container = bundle.after_host_mounts(&format!("mount --bind $T/host/secret /{FILE}")).create();
     host.is_as_it_was();
-    assert_eq!(forwards(&container), "1\n");
+    assert_eq!(value(&container), "container.example\n");
 }
 
 /// Calls `run` where `/proc` is not a procfs: its `thread-self` leads to a directory in which the AppArmor profile is to be
 /// written to `target`. AppArmor seems to be there. What the host name is afterwards comes last: it is not the machine's.
 fn with_decoy(target: &str) -> (Bundle, Host, String) {
     let bundle = Bundle::sh("echo ran unconfined").set("/process/apparmorProfile", "attacked");
+    let bundle = bundle.without_namespace("uts").remove("/hostname");
     let host = Host::beside(&bundle);
     rootfs::directory(&bundle.path("proc"));
     rootfs::directory(&bundle.path("real"));

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use serde_json::json;
 
 use super::race::{Exchange, for_some_seconds};
+use crate::support::run::Output;
 use crate::support::{Bundle, rootfs};
 
 /// A container whose `/dev` is the attacker's volume, and whose `/proc/version` is masked. When the mask is a file of procfs
@@ -21,6 +22,12 @@ fn attack() -> (Bundle, PathBuf) {
     (bundle.set("/linux/readonlyPaths", json!(["/proc/sys"])), volume)
 }
 
+/// With a stdin that is no null device, or it would be the first to be refused.
+fn run(bundle: &Bundle) -> Output {
+    bundle.write();
+    bundle.command("run").stdin("").output()
+}
+
 fn device(path: &Path, minor: u32) {
     mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, minor)).unwrap();
 }
@@ -32,21 +39,20 @@ const TARGET: &str = "/proc/sys/kernel/hostname";
 #[test]
 fn cve_2025_31133_the_mask_is_a_symlink() {
     let (bundle, dev) = attack();
-    bundle.write();
-    let run = || {
-        let output = bundle.command("run").output();
+    let is_masked = || {
+        let output = run(&bundle);
         assert!(["", "ran\n"].contains(&&*output.stdout), "the mask is the attacker's: {output:#?}");
         output.stdout == "ran\n"
     };
-    assert!(!run(), "there is nothing to mask with");
+    assert!(!is_masked(), "there is nothing to mask with");
     let (null, link) = (dev.join("null"), dev.join("link"));
     device(&dev.join("full"), 7);
     symlink(TARGET, &null).unwrap();
-    assert!(!run(), "there is nothing to mask with");
+    assert!(!is_masked(), "there is nothing to mask with");
     device(&link, 3);
     let exchange = Exchange::of(&null, &link);
     let mut made = false;
-    for_some_seconds(|| made |= run());
+    for_some_seconds(|| made |= is_masked());
     drop(exchange);
     assert!(made, "no container was ever made");
 }
@@ -70,7 +76,7 @@ fn cve_2025_62161_the_mask_is_something_else() {
     for (what, make) in kinds {
         let (bundle, dev) = attack();
         make(&dev.join("null"));
-        let output = bundle.run();
+        let output = run(&bundle);
         assert!(!output.status.success() && output.stdout.is_empty(), "{what} is the mask: {output:#?}");
     }
 }

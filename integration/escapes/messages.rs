@@ -43,11 +43,10 @@ fn cve_2021_43784_more_mappings_than_fit() {
 /// used is not the one that was looked at.
 #[test]
 fn cve_2021_43784_nul_bytes_cut_paths() {
-    let bundle = Bundle::new();
-    let host = Host::beside(&bundle);
+    let outside = Bundle::new();
+    let host = Host::beside(&outside);
     let source = host.path("directory");
     let source = source.to_str().unwrap();
-    drop(bundle);
     for (pointer, value) in [
         (
             "/mounts/6",
