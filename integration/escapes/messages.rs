@@ -36,7 +36,7 @@ fn cve_2021_43784_more_mappings_than_fit() {
         (0..6000).map(|it| json!({"containerID": it, "hostID": 100_000 + 2 * it, "size": 1})).collect();
     let bundle = Bundle::new().user_namespace(100_000);
     let bundle = bundle.set("/linux/uidMappings", mappings.clone()).set("/linux/gidMappings", mappings);
-    bundle.create_fails().names("Mappings");
+    bundle.create_fails().names("linux.uidMappings");
 }
 
 /// The same bug had a second side: what comes behind a NUL byte was lost on the way to the kernel, so that the path that was

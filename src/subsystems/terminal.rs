@@ -59,17 +59,24 @@ pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32, cons
 /// CVE-2025-52565: what an image put at this path is only taken when it is the multiplexer of a devpts.
 fn open_ptmx(root: &RootDir) -> Result<OwnedFd> {
     const PATH: &str = "/dev/pts/ptmx";
-    const DEVPTS_MAGIC: i64 = 0x1cd1;
     let handle = root.find_itself(Path::new(PATH))?.ok_or_else(|| {
         Error::call(format!("openat2({PATH:?})"), Errno::ENOENT).hint("a devpts must be mounted at /dev/pts")
     })?;
-    let magic = fstatfs(&handle).or_call(|| format!("fstatfs({PATH:?})"))?.filesystem_type().0;
-    let stat = fstat(&handle).or_call(|| format!("fstat({PATH:?})"))?;
-    if magic != DEVPTS_MAGIC || stat.st_rdev != makedev(5, 2) || file_type(&handle)? != SFlag::S_IFCHR {
-        return Err(Error::new(Kind::Denied, format!("{PATH} is not the multiplexer of a devpts")));
+    let refused = || Error::new(Kind::Denied, format!("{PATH} is not the multiplexer of a devpts"));
+    if !is_multiplexer(&handle)? {
+        return Err(refused());
     }
-    // ORDER: verified before it is opened: opening some devices has effects.
-    root.open(Path::new(PATH), OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW)
+    // ORDER: verified before it is opened, because opening some devices has effects, and afterwards, because it may have
+    // been exchanged meanwhile.
+    let opened = root.open(Path::new(PATH), OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW)?;
+    if is_multiplexer(&opened)? { Ok(opened) } else { Err(refused()) }
+}
+
+fn is_multiplexer(file: &OwnedFd) -> Result<bool> {
+    const DEVPTS_MAGIC: i64 = 0x1cd1;
+    let magic = fstatfs(file).or_call(|| "fstatfs")?.filesystem_type().0;
+    let stat = fstat(file).or_call(|| "fstat")?;
+    Ok(magic == DEVPTS_MAGIC && stat.st_rdev == makedev(5, 2) && file_type(file)? == SFlag::S_IFCHR)
 }
 
 fn bind_console(_: &InRoot, root: &RootDir, slave: &OwnedFd) -> Result<()> {
