@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::host::{Host, SECRET};
 use crate::support::run::Run;
-use crate::support::{Bundle, Container, rootfs};
+use crate::support::{Bundle, Container, differs, rootfs};
 
 /// Its value is the UTS namespace's, but its file is the same for all.
 const KEY: &str = "kernel.domainname";
@@ -26,6 +26,7 @@ fn value(container: &Container) -> String {
 /// label to `sysrq-trigger`. Here the image has its own `proc`, with nothing mounted there.
 #[test]
 fn cve_2025_52881_the_images_proc_gets_the_sysctl() {
+    differs!(Runc, "makes no container without a procfs");
     let mut bundle = with_sysctl(Bundle::idle()).file(FILE, SECRET);
     bundle.config["mounts"].as_array_mut().unwrap().remove(0);
     let decoy = bundle.rootfs().join(FILE);
@@ -37,6 +38,7 @@ fn cve_2025_52881_the_images_proc_gets_the_sysctl() {
 /// And here somebody has mounted a file over the one that is meant.
 #[test]
 fn cve_2025_52881_what_is_mounted_over_it_gets_the_sysctl() {
+    differs!(Crun, "has it in this version");
     let bundle = with_sysctl(Bundle::idle());
     let host = Host::beside(&bundle);
     let container = bundle.after_host_mounts(&format!("mount --bind $T/host/secret /{FILE}")).create();
