@@ -37,6 +37,7 @@ mod delegation;
 mod devices;
 mod engine_configs;
 mod errors;
+mod escapes;
 mod events;
 mod exec;
 mod fds;

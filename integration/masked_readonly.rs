@@ -95,6 +95,16 @@ fn paths_of_proc_as_engines_list_them() {
 }
 
 #[test]
+fn paths_of_proc_with_dots_and_below_other_mounts() {
+    let masked =
+        json!(["/proc/self/../version", "/proc/../secret", "/sys/fs/../kernel/uevent_seqnum", "/sys/fs/cgroup/file"]);
+    let script = "cat /proc/version /secret /sys/kernel/uevent_seqnum /sys/fs/cgroup/file";
+    let bundle = Bundle::sh(script).file("secret", "secret").set("/linux/maskedPaths", masked);
+    let source = bundle.host_directory("mounted");
+    assert_eq!(bundle.bind(source, "/sys/fs/cgroup", &[]).prints(), "");
+}
+
+#[test]
 fn masked_and_readonly_in_a_user_namespace() {
     let bundle =
         Bundle::sh("cat /secret; ls -A /dir; touch /ro/new 2>&1").file("secret", "secret").file("dir/file", "");

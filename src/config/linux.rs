@@ -357,6 +357,11 @@ impl IdMappings {
 }
 
 fn check_mapping_list(property: &str, spec: &[runtime::LinuxIdMapping]) -> Result<Vec<IdMapping>> {
+    // KERNEL: user_namespaces(7).
+    const MOST: usize = 340;
+    if spec.len() > MOST {
+        return Err(Error::invalid(property, format!("{} mappings, and the kernel takes {MOST}", spec.len())));
+    }
     spec.iter().enumerate().map(|(index, entry)| check_mapping(&format!("{property}[{index}]"), entry)).collect()
 }
 
@@ -671,6 +676,11 @@ mod tests {
                     "half",
                     with(map(0, 0, 1), json!([]), new(), root()),
                     "linux.gidMappings: is empty though uidMappings is given: each needs the other",
+                ),
+                (
+                    "many",
+                    with(map(0, 0, 1), json!(vec![map(0, 0, 1)[0].clone(); 341]), new(), root()),
+                    "linux.gidMappings: 341 mappings, and the kernel takes 340",
                 ),
                 (
                     "size",

@@ -69,7 +69,7 @@ fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan) -> Resu
         let pty = terminal::make(&in_root, &root, size, wanted.user.uid, Console::Left)?;
         channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
     } else {
-        process::hand_over_stdio(&in_root, wanted)?;
+        process::hand_over_stdio(&in_root, &root, wanted)?;
     }
     let becoming = Becoming {
         channel,

@@ -105,8 +105,8 @@ fn run_hooks_of_create(_: &Inside, channel: &InsideEnd, plan: &InsidePlan) -> Re
 
 fn finish_root(in_root: &InRoot, plan: &InsidePlan, rootfs: &Rootfs) -> Result<()> {
     // ORDER: read-only paths before masks: a mask may cover a part of one.
-    mask::make_readonly(in_root, &rootfs.dir, &plan.mounts.readonly)?;
-    mask::mask_all(in_root, &rootfs.dir, &plan.mounts.masked)?;
+    mask::make_readonly(in_root, rootfs, &plan.mounts.readonly)?;
+    mask::mask_all(in_root, rootfs, &plan.mounts.masked, plan.mounts.mask_label.as_deref())?;
     root::seal_root(in_root, &plan.mounts.root, rootfs)
 }
 
@@ -121,7 +121,7 @@ fn become_program(
         let pty = terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid, Console::Bound)?;
         channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
     } else {
-        process::hand_over_stdio(&in_root, wanted)?;
+        process::hand_over_stdio(&in_root, &rootfs.dir, wanted)?;
     }
     process::make_cwd(&in_root, &rootfs.dir, wanted)?;
     finish_root(&in_root, plan, rootfs)?;

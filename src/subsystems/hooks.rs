@@ -31,7 +31,7 @@ use crate::sys;
 /// The version of the specification that our state documents comply with.
 pub const OCI_VERSION: &str = "1.3.0";
 
-/// What a hook reads (runtime-spec, "State").
+/// What a hook reads, and a seccomp agent (runtime-spec, "State").
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the specification's")]
@@ -39,7 +39,7 @@ pub struct HookState {
     pub oci_version: String,
     pub id: String,
     /// `created`, `running` or `stopped`. The hooks of create get `created`: SPEC(runtime, "State"): that is the name of
-    /// what follows step 2 of the lifecycle, and they are its steps 3 to 5.
+    /// what follows step 2 of the lifecycle, and they are its steps 3 to 5. An agent gets `creating` or `running`.
     pub status: String,
     /// As seen where the hook runs.
     pub pid: i32,

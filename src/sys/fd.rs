@@ -89,6 +89,13 @@ pub fn openat2(dir: impl AsFd, path: &CStr, flags: OFlag, mode: Mode, resolve: R
     Err(Errno::EAGAIN)
 }
 
+/// Makes `number`, one of the three standard streams, another name of `fd`, open over execve.
+pub fn put_at(fd: impl AsFd, number: RawFd) -> nix::Result<()> {
+    // SAFETY: the call takes two integers, and nobody owns the standard streams.
+    super::answer(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) }.into())?;
+    Ok(())
+}
+
 /// Reads a file to its end.
 pub fn read_all(fd: impl AsFd) -> nix::Result<Vec<u8>> {
     let mut content = Vec::new();

@@ -1,11 +1,11 @@
 //! Making nodes and links below the root, while the host's `/dev` can still be seen.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat, umask};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
@@ -15,7 +15,7 @@ use crate::config::linux::DeviceKind;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::c_path;
 use crate::fs::rootdir::{Missing, RootDir, file_type};
-use crate::subsystems::doors::Inside;
+use crate::subsystems::doors::{InRoot, Inside};
 use crate::sys::mount::{Reach, attach, clone_tree_at};
 
 /// Makes all nodes, and the links of `/dev`.
@@ -98,6 +98,39 @@ fn is_device(file: &OwnedFd, device: &Device) -> Result<bool> {
     let is_number =
         device.kind == DeviceKind::Fifo || stat.st_rdev == makedev(device.major.into(), device.minor.into());
     Ok(is_type && is_number)
+}
+
+const NULL: &str = "/dev/null";
+
+/// A handle of the container's null device.
+///
+/// CVE-2025-31133: an image's `/dev/null` can be a symlink to a file of procfs, and mounting that over a masked path gives
+/// it to the container, writable. Only the character device 1:3 itself will do.
+pub fn null(root: &RootDir) -> Result<OwnedFd> {
+    match root.find_itself(Path::new(NULL))? {
+        Some(found) if is_null(&found)? => Ok(found),
+        Some(_) => Err(Error::new(Kind::Denied, "/dev/null of the container is not the null device")),
+        None => Err(Error::call(format!("openat2({NULL:?})"), Errno::ENOENT)),
+    }
+}
+
+/// Opens it, for a program to read and write.
+pub fn open_null(_: &InRoot, root: &RootDir) -> Result<OwnedFd> {
+    // ORDER: verified before it is opened, because opening some devices has effects, and afterwards, because it may have
+    // been exchanged meanwhile.
+    null(root)?;
+    let opened = root.open(Path::new(NULL), OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY)?;
+    if is_null(&opened)? {
+        Ok(opened)
+    } else {
+        Err(Error::new(Kind::Denied, "/dev/null of the container was exchanged"))
+    }
+}
+
+/// Whether it is the null device, whatever its name.
+pub fn is_null(file: impl AsFd) -> Result<bool> {
+    let stat = fstat(file.as_fd()).or_call(|| "fstat")?;
+    Ok(file_type(file)? == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3))
 }
 
 fn bind_node(root: &RootDir, device: &Device) -> Result<()> {

@@ -1,13 +1,13 @@
 //! The container's side: attaching everything below the root, and making the root the root.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, open, openat, readlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::copies::{copy_of, copy_of_root, propagation_of_copy};
@@ -26,6 +26,24 @@ pub struct Rootfs {
     /// Everything in the container is resolved below it.
     pub dir: RootDir,
     readonly_later: Vec<OwnedFd>,
+    /// Each procfs and sysfs with its destination, in the order in which they were attached.
+    shown_kernel: Vec<(PathBuf, RootDir)>,
+}
+
+impl Rootfs {
+    /// A handle of what is to be protected; symlinks are followed as the container would.
+    ///
+    /// CVE-2019-19921: whoever shares the root filesystem can give the directory on which a procfs is mounted another name
+    /// meanwhile, and it takes the mount along. So what is below one is looked up in the mount, not in the root.
+    pub fn find_to_protect(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        let below = |(destination, mount): &'_ (PathBuf, RootDir)| {
+            let rest = path.strip_prefix(destination).ok()?;
+            // Above the mount is only what the root knows.
+            let stays = !rest.components().any(|component| component == Component::ParentDir);
+            stays.then(|| mount.find(&Path::new("/").join(rest)))
+        };
+        self.shown_kernel.iter().rev().find_map(below).unwrap_or_else(|| self.dir.find(path))
+    }
 }
 
 /// Attaches the root filesystem over itself.
@@ -43,7 +61,7 @@ pub fn attach_root(_: &Inside, root: &Root) -> Result<Rootfs> {
             OpenedBy::Inside => copy_of_root(root)?,
         };
         attach(&tree, &place).or_call(|| format!("move_mount({:?})", root.path))?;
-        Ok(Rootfs { dir: RootDir::new(tree), readonly_later: Vec::new() })
+        Ok(Rootfs { dir: RootDir::new(tree), readonly_later: Vec::new(), shown_kernel: Vec::new() })
     };
     attaching().within(|| "root.path: attach")
 }
@@ -74,7 +92,11 @@ pub fn attach_all(
                     attach_cgroup_v1(rootfs, step, cgroup)?
                 }
             };
-            finish(&mounted, step)
+            finish(&mounted, step)?;
+            if shows_kernel(&mounted)? {
+                rootfs.shown_kernel.push((step.destination.clone(), RootDir::new(mounted)));
+            }
+            Ok(())
         };
         attaching().within(|| format!("{} {:?}", step.property, step.destination))?;
     }
@@ -330,6 +352,11 @@ fn check_cover(root: &RootDir, target: &OwnedFd, step: &Step, shows_proc: bool) 
 
 fn is_procfs(file: impl AsFd) -> Result<bool> {
     Ok(fstatfs(file.as_fd()).or_call(|| "fstatfs")?.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+fn shows_kernel(file: impl AsFd) -> Result<bool> {
+    let kind = fstatfs(file.as_fd()).or_call(|| "fstatfs")?.filesystem_type();
+    Ok(kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC)
 }
 
 fn is_procfs_root(file: impl AsFd) -> Result<bool> {

@@ -1,23 +1,28 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::stat::SFlag;
 
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use super::inside::Rootfs;
+use crate::error::{OrCall, Result, Within};
+use crate::fs::c_string;
 use crate::fs::rootdir::{RootDir, file_type};
+use crate::subsystems::devices;
 use crate::subsystems::doors::InRoot;
 use crate::sys::mount::{Attributes, Context, Reach, attach, attr, clone_tree, set_attributes};
 
-/// Covers each path: a directory by an empty one, anything else by `/dev/null`. What is not there is skipped.
-pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
-    let mut covers = Covers::default();
+/// Covers each path: a directory by an empty one, with this SELinux label, anything else by `/dev/null`. What is not there
+/// is skipped.
+pub fn mask_all(_: &InRoot, rootfs: &Rootfs, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
+    let mut covers = Covers { label: label.map(c_string).transpose()?, ..Covers::default() };
     for (index, path) in paths.iter().enumerate() {
         let mut mask = || -> Result<()> {
-            let Some(target) = root.find(path)? else { return Ok(()) };
-            let cover = if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file()? };
+            let Some(target) = rootfs.find_to_protect(path)? else { return Ok(()) };
+            let cover =
+                if file_type(&target)? == SFlag::S_IFDIR { covers.directory()? } else { covers.file(&rootfs.dir)? };
             attach(&cover, &target).or_call(|| format!("move_mount({path:?})"))?;
             covers.attached(cover);
             Ok(())
@@ -28,10 +33,10 @@ pub fn mask_all(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Makes each path read-only, with all that is mounted below. What is not there is skipped.
-pub fn make_readonly(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()> {
+pub fn make_readonly(_: &InRoot, rootfs: &Rootfs, paths: &[PathBuf]) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
         let protect = || -> Result<()> {
-            let Some(target) = root.find(path)? else { return Ok(()) };
+            let Some(target) = rootfs.find_to_protect(path)? else { return Ok(()) };
             // A copy keeps nosuid, nodev and noexec of what it copies.
             let copy = clone_tree(&target, c"", Reach::Tree).or_call(|| format!("open_tree({path:?})"))?;
             let readonly = Attributes { set: attr::RDONLY, ..Attributes::default() };
@@ -47,6 +52,7 @@ pub fn make_readonly(_: &InRoot, root: &RootDir, paths: &[PathBuf]) -> Result<()
 /// containers real memory.
 #[derive(Default)]
 struct Covers {
+    label: Option<CString>,
     empty_directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
 }
@@ -60,14 +66,17 @@ impl Covers {
         for (key, value) in [(c"source", c"tmpfs"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1"), (c"mode", c"755")] {
             context.set_string(key, value).or_call(|| format!("fsconfig(\"tmpfs\", {key:?})"))?;
         }
+        if let Some(label) = &self.label {
+            context.set_string(c"context", label).or_call(|| format!("fsconfig(\"tmpfs\", \"context\", {label:?})"))?;
+        }
         context.create().or_call(|| "fsconfig(\"tmpfs\", CREATE)")?;
         context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).or_call(|| "fsmount(\"tmpfs\")")
     }
 
-    fn file(&mut self) -> Result<OwnedFd> {
+    fn file(&mut self, root: &RootDir) -> Result<OwnedFd> {
         let null = match self.null.take() {
             Some(null) => null,
-            None => verified_null()?,
+            None => devices::inside::null(root)?,
         };
         let copy = clone_tree(&null, c"", Reach::Mount).or_call(|| "open_tree(\"/dev/null\", CLONE)")?;
         self.null = Some(null);
@@ -79,19 +88,5 @@ impl Covers {
         if self.empty_directory.is_none() && file_type(&cover).is_ok_and(|kind| kind == SFlag::S_IFDIR) {
             self.empty_directory = Some(cover);
         }
-    }
-}
-
-/// CVE-2025-31133: an image's `/dev/null` can be a symlink to a file of procfs, and mounting that over a masked path gives
-/// it to the container, writable. Only the character device 1:3 itself will do.
-fn verified_null() -> Result<OwnedFd> {
-    const PATH: &str = "/dev/null";
-    let null = open(Path::new(PATH), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-        .or_call(|| format!("open({PATH:?})"))?;
-    let stat = fstat(&null).or_call(|| format!("fstat({PATH:?})"))?;
-    if file_type(&null)? == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3) {
-        Ok(null)
-    } else {
-        Err(Error::new(Kind::Denied, "/dev/null of the container is not the null device"))
     }
 }

@@ -32,6 +32,8 @@ pub struct MountsPlan {
     pub steps: Vec<Step>,
     /// Absolute in the container.
     pub masked: Vec<PathBuf>,
+    /// The SELinux label of what they are covered with.
+    pub mask_label: Option<String>,
     /// Absolute in the container.
     pub readonly: Vec<PathBuf>,
 }
@@ -208,6 +210,7 @@ impl MountsPlan {
             root: Root::new(config, circumstances),
             steps,
             masked: config.linux.masked_paths.clone(),
+            mask_label: circumstances.mount_label.map(str::to_owned),
             readonly: config.linux.readonly_paths.clone(),
         })
     }
@@ -427,7 +430,8 @@ mod tests {
                 layout: &layout,
                 cgroups: &CgroupPlan::default(),
             };
-            let steps = MountsPlan::new(&config, &circumstances).unwrap().steps;
+            let MountsPlan { steps, mask_label, .. } = MountsPlan::new(&config, &circumstances).unwrap();
+            assert_eq!(mask_label.as_deref(), mount_label);
             let told = |step: &Step| match &step.what {
                 What::Filesystem(Filesystem { parameters, label, .. }) => {
                     let context = parameters.iter().find(|(key, _)| key == "context");

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::prctl;
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
 
 use super::{ProcessPlan, env, rlimits};
@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir};
 use crate::fs::{c_path, c_string};
 use crate::subsystems::capabilities::{self, Surplus};
+use crate::subsystems::devices;
 use crate::subsystems::doors::{InRoot, Unprivileged};
 use crate::sys;
 
@@ -63,23 +64,38 @@ fn passwd(root: &RootDir) -> Option<String> {
     Some(String::from_utf8_lossy(&content).into_owned())
 }
 
-/// Lets the user open `/dev/stdout` again: pipes and files that the engine made belong to root.
-pub fn hand_over_stdio(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+/// Makes the three streams the container's: what the engine gave us may be the host's null device, and the rest belongs to
+/// root.
+///
+/// CVE-2026-88265: whoever has a file open as its owner may change its mode, so the container's root could make the host's
+/// `/dev/null` unusable for everybody. It gets the container's own instead.
+pub fn hand_over_stdio(in_root: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Result<()> {
+    let mut own_null = None;
     for number in 0..3 {
         let stream = sys::fd::borrow(number);
+        // Not open at all.
         let Ok(stat) = fstat(stream) else { continue };
-        let is_null =
-            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3);
-        if is_null || stat.st_uid == plan.user.uid {
-            continue;
-        }
-        match fchown(stream.as_fd(), Some(Uid::from_raw(plan.user.uid)), None) {
-            // Not ours to give away, on a read-only filesystem, or an id that is not mapped: the program has it open.
-            Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL | Errno::EACCES) => {}
-            Err(errno) => return Err(Error::call(format!("fchown({number}, {})", plan.user.uid), errno)),
+        if devices::inside::is_null(stream)? {
+            let null = match own_null.take() {
+                Some(null) => null,
+                None => devices::inside::open_null(in_root, root).within(|| "standard streams")?,
+            };
+            sys::fd::put_at(&null, number).or_call(|| format!("dup2(\"/dev/null\", {number})"))?;
+            own_null = Some(null);
+        } else if stat.st_uid != plan.user.uid {
+            give_away(stream, plan.user.uid)?;
         }
     }
     Ok(())
+}
+
+/// Lets the user open `/dev/stdout` again: pipes and files that the engine made belong to root.
+fn give_away(stream: BorrowedFd<'_>, uid: u32) -> Result<()> {
+    match fchown(stream, Some(Uid::from_raw(uid)), None) {
+        // Not ours to give away, on a read-only filesystem, or an id that is not mapped: the program has it open.
+        Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL | Errno::EACCES) => Ok(()),
+        Err(errno) => Err(Error::call(format!("fchown({}, {uid})", stream.as_raw_fd()), errno)),
+    }
 }
 
 /// Becomes the container's user. All that is kept beyond what it may have in the end is the right to load a filter.
