@@ -161,9 +161,11 @@ fn random_commands_on_one_id() {
         // Frees whoever waits for what is paused, and lets the others begin again.
         while Instant::now() < end + Duration::from_secs(2) {
             poll_fds(&mut [], Duration::from_millis(500));
+            bundle.reap_orphans();
             bundle.runtime("delete").args(["--force", &bundle.id]).output();
         }
     });
+    bundle.reap_orphans();
     bundle.runtime("delete").args(["--force", &bundle.id]).output().ok();
     bundle.assert_nothing_left();
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 use super::cgroup;
@@ -127,6 +127,21 @@ impl Sandbox {
             alive && ours && !proc_file(pid, "environ").contains(super::holder::MARK)
         };
         descendants(&std::process::id().to_string()).into_iter().filter(of_sandbox).collect()
+    }
+
+    /// Reaps what came to us as subreaper and is not a container's first process, as engines do: until then its pid namespace
+    /// does not end.
+    pub fn reap_orphans(&self) {
+        let own = std::process::id().to_string();
+        for pid in descendants(&own).into_iter().filter(|pid| proc_file(pid, "stat").contains(") Z ")) {
+            let status = proc_file(&pid, "status");
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+            let is_first = field("NSpid:").split_ascii_whitespace().next_back() == Some("1");
+            let is_in_cgroup = proc_file(&pid, "cgroup").contains(&self.cgroup);
+            if field("PPid:") == own && is_in_cgroup && !is_first {
+                let _ = waitpid(Pid::from_raw(pid.parse().unwrap()), WaitOptions::NOHANG);
+            }
+        }
     }
 
     /// The last sandbox takes the common cgroup along.
