@@ -12,7 +12,6 @@ use crate::config::{Config, IdMappings, NamespaceKind};
 use crate::error::{Error, Result, Within};
 use crate::machine::Machine;
 use crate::machine::cgroups::{CgroupLayout, Hierarchy, MOUNT_POINT};
-use crate::machine::systemd::Bus;
 use crate::sys::bpf::Instruction;
 
 /// Which interface a hierarchy has.
@@ -201,11 +200,6 @@ impl CgroupPlan {
             if_denied: IfDenied::new(config, rootless),
             devices_are_optional: rootless || machine.in_user_namespace()?,
         })
-    }
-
-    /// Whether a user's own systemd makes the group: what it was given it hands down, and the groups above are not the user's.
-    pub fn is_of_user_s_systemd(&self) -> bool {
-        self.unit.as_ref().is_some_and(|plan| plan.unit.bus != Bus::System)
     }
 
     /// Whether there are v1 hierarchies, which can only be joined by a write.

@@ -56,7 +56,7 @@ impl Cgroups {
             cgroups.add(group)?;
         }
         cgroups.entrance.ask_systemd(&cgroups.placement)?;
-        if let Some(unified) = cgroups.entrance.unified().filter(|_| !plan.has_v1() && !plan.is_of_user_s_systemd()) {
+        if let Some(unified) = cgroups.entrance.unified().filter(|_| !plan.has_v1()) {
             controllers::hand_down(&unified.group, &unified.directory, &plan.writes)?;
         }
         for write in &plan.writes {
