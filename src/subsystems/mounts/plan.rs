@@ -113,9 +113,9 @@ pub struct Filesystem {
 pub enum OpenedBy {
     /// The rule.
     Inside,
-    /// The container joins a mount namespace in which paths mean something else, the volume is to stay a peer of the host's
-    /// mount, or is id-mapped, which takes the rights over its filesystem. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep a
-    /// container's root from making it writable again.
+    /// The container joins a mount namespace in which paths mean something else, or the volume is to stay a peer of the
+    /// host's mount. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep
+    /// a container's root from making it writable again.
     Host,
 }
 
@@ -127,34 +127,42 @@ pub struct Bind {
     pub reach: Reach,
     pub attributes: Change,
     pub opened_by: OpenedBy,
-    /// Whose files they seem to be.
+    /// Whose files they seem to be. Mapping ids takes the rights over the filesystem, so this copy is made by the host when
+    /// its turn comes: in our mount namespace or in the container's, as `opened_by` has it.
     pub id_map: Option<IdMap>,
-    /// A detached copy, if the host opened it.
+    /// A detached copy, if the host opened it before.
     pub copy: Option<Passed>,
 }
 
 /// An id-mapped mount (mount_setattr(2), since 5.12).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct IdMap {
-    pub mappings: IdMappings,
+    /// Container ids are those of the files, host ids those that they get. `None`: those of the container's user namespace.
+    pub mappings: Option<IdMappings>,
+    /// `idmap` or `ridmap`.
     pub reach: Reach,
 }
 
 impl IdMap {
-    /// SPEC(config, "mounts"): the mount's own mappings, else the container's; `idmap` without either is an error.
-    fn new(mount: &Mount, options: &Options, config: &Config) -> Result<Option<Self>> {
-        let Some(reach) = options.id_map.or(mount.id_mappings.as_ref().map(|_| Reach::Mount)) else { return Ok(None) };
-        if options.bind.is_none() {
-            let property = format!("{}.options", mount.property);
-            return Err(Error::unsupported(property, "only bind mounts can be id-mapped"));
+    /// SPEC(config, "mounts"): the mount's own mappings, with or without an option; else those of the container, whose
+    /// user namespace the configuration was checked for.
+    fn new(mount: &Mount, options: &Options) -> Result<Option<Self>> {
+        let refused = |property: &str, why| Err(Error::unsupported(format!("{}.{property}", mount.property), why));
+        if options.data.iter().any(|(key, _)| key == "idmap" || key == "ridmap") {
+            return refused(
+                "options",
+                "a mapping in the option itself is not known: write uidMappings and gidMappings",
+            );
         }
-        match mount.id_mappings.as_ref().or(config.linux.id_mappings.as_ref()) {
-            Some(mappings) => Ok(Some(Self { mappings: mappings.clone(), reach })),
-            None => {
-                let property = format!("{}.uidMappings", mount.property);
-                Err(Error::invalid(property, "an id-mapped mount needs them where the container has none of its own"))
-            }
+        let (property, reach) = match (options.id_map, &mount.id_mappings) {
+            (Some(reach), _) => ("options", reach),
+            (None, Some(_)) => ("uidMappings", Reach::Mount),
+            (None, None) => return Ok(None),
+        };
+        match (options.bind, options.remount) {
+            (Some(_), false) => Ok(Some(Self { mappings: mount.id_mappings.clone(), reach })),
+            (Some(_), true) => refused(property, "a mount that is there already cannot be id-mapped"),
+            (None, _) => refused(property, "only bind mounts can be id-mapped"),
         }
     }
 }
@@ -263,7 +271,7 @@ impl Step {
         if mount.destination == Path::new("/") {
             return Err(Error::invalid(format!("{}.destination", mount.property), "the root itself cannot be covered"));
         }
-        let id_map = IdMap::new(mount, &options, config)?;
+        let id_map = IdMap::new(mount, &options)?;
         let what = if options.remount {
             What::Remount(remount(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
@@ -272,7 +280,7 @@ impl Step {
                 .as_deref()
                 .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
             let source = circumstances.bundle.join(source);
-            let opened_by = if id_map.is_some() { OpenedBy::Host } else { opened_by(config, &options) };
+            let opened_by = opened_by(config, &options);
             What::Bind(Bind { source, reach, attributes: options.mount, opened_by, id_map, copy: None })
         } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
             cgroup(mount, &options, config, circumstances)
