@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 
 use crate::support::holder::Holder;
 use crate::support::mountinfo::Mountinfo;
-use crate::support::{Bundle, differs};
+use crate::support::{Bundle, differs, requires};
 
 const RUNC: &str = "1.1.5 has no id-mapped mounts";
-const CRUN: &str = "takes the mapping's direction the other way round";
 
 /// The files' ids from 0 on become those from `host` on.
 fn map(host: u32) -> Value {
@@ -23,12 +22,9 @@ fn map(host: u32) -> Value {
 
 /// A directory of the host that the container's root may not reach: below it 0700, and a file of this user.
 fn source(bundle: &Bundle, name: &str, owner: u32) -> PathBuf {
-    let closed = bundle.path("closed");
-    let path = closed.join(name);
-    fs::create_dir_all(&path).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = bundle.host_directory(&format!("closed/{name}"));
+    fs::set_permissions(bundle.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-    fs::write(path.join("file"), name).unwrap();
     chown(path.join("file"), Some(owner), Some(owner + 1)).unwrap();
     path
 }
@@ -57,7 +53,6 @@ fn assert_owner(path: impl AsRef<Path>, uid: u32, gid: u32) {
 #[test]
 fn without_a_user_namespace() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
     let bundle = Bundle::sh("stat -c %u:%g /m/file; touch /m/made; stat -c %u:%g /m/made");
     let source = source(&bundle, "src", 5);
     let bundle = bundle.set("/process/user", json!({"uid": 1007, "gid": 1008}));
@@ -73,7 +68,6 @@ fn without_a_user_namespace() {
 #[test]
 fn an_id_outside_of_the_mapping_makes_nothing() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
     let bundle = Bundle::sh("touch /m/made; stat -c %u:%g /m/file");
     let source = source(&bundle, "src", 70_000);
     let container = bundle.mapped(&source, "/m", &["idmap"], 1000).start();
@@ -86,7 +80,6 @@ fn an_id_outside_of_the_mapping_makes_nothing() {
 #[test]
 fn with_the_mapping_of_a_new_user_namespace() {
     differs!(Runc, RUNC);
-    differs!(Crun, "opens the source as the container's root");
     let bundle = Bundle::sh("stat -c %u:%g /m/file; touch /m/made; stat -c %u:%g /m/made").user_namespace(100_000);
     let source = source(&bundle, "src", 5);
     let container = bundle.bind(&source, "/m", &["idmap"]).create();
@@ -100,7 +93,6 @@ fn with_the_mapping_of_a_new_user_namespace() {
 #[test]
 fn with_the_mapping_of_a_joined_user_namespace() {
     differs!(Runc, RUNC);
-    differs!(Crun, "opens the source as the container's root");
     let holder = Holder::new(&["--user"]);
     for file in ["uid_map", "gid_map"] {
         fs::write(format!("/proc/{}/{file}", holder.pid()), "0 100000 65536\n").unwrap();
@@ -109,15 +101,17 @@ fn with_the_mapping_of_a_joined_user_namespace() {
     let bundle = bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
     let source = source(&bundle, "src", 5);
     let bundle = bundle.namespace("user", Some(holder.path("user"))).bind(&source, "/m", &["idmap"]);
-    assert_eq!(bundle.prints(), "5:6\n");
-    assert_eq!(fs::metadata(source.join("made")).unwrap().uid(), 0);
+    let container = bundle.create();
+    container.start();
+    container.wait();
+    assert_eq!(container.stdout(), "5:6\n", "{}", container.stderr());
+    assert_owner(source.join("made"), 0, 0);
 }
 
 /// Kubernetes maps volumes so, with the mapping of the pod written at each of them.
 #[test]
 fn with_a_mapping_of_its_own_in_a_user_namespace() {
     differs!(Runc, RUNC);
-    differs!(Crun, "opens the source as the container's root");
     let script = "stat -c %u:%g /same/file /other/file; touch /same/made /other/made 2>/dev/null; ls /same /other";
     let bundle = Bundle::sh(script).user_namespace(100_000);
     let (same, other) = (source(&bundle, "same", 5), source(&bundle, "other", 5));
@@ -125,11 +119,9 @@ fn with_a_mapping_of_its_own_in_a_user_namespace() {
     assert_eq!(bundle.prints(), "5:6\n105:106\n/other:\nfile\n\n/same:\nfile\nmade\n");
 }
 
-/// The same mapping is the same user namespace, made once; none is left behind with the container gone.
 #[test]
 fn many_mounts_with_equal_and_different_mappings() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
     let mut bundle = Bundle::sh("stat -c %u /m*/file | xargs");
     let mut expected = Vec::new();
     for (index, host) in [1000, 2000, 1000, 0x7000_0000, 2000, 1000].into_iter().enumerate() {
@@ -143,6 +135,28 @@ fn many_mounts_with_equal_and_different_mappings() {
     assert_eq!(container.finish(), expected.join(" ") + "\n");
 }
 
+/// How many processes `run` makes for mounts with these mappings, in a pid namespace that nobody else is in.
+fn processes_for(hosts: &[u32]) -> i32 {
+    let count = r#"cat /proc/sys/kernel/ns_last_pid; "$@"; cat /proc/sys/kernel/ns_last_pid"#;
+    let mut bundle = Bundle::new().through(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-ec", count, "_"]);
+    for (index, host) in hosts.iter().enumerate() {
+        let source = source(&bundle, &format!("src{index}"), 5);
+        bundle = bundle.mapped(source, &format!("/m{index}"), &["idmap"], *host);
+    }
+    let printed = bundle.prints();
+    let (before, after) = printed.trim().split_once('\n').unwrap();
+    after.parse::<i32>().unwrap() - before.parse::<i32>().unwrap()
+}
+
+#[test]
+fn equal_mappings_share_a_user_namespace() {
+    differs!(Runc, RUNC);
+    differs!(Crun, "makes one for each mount");
+    requires!(Path::new("/proc/sys/kernel/ns_last_pid").exists(), "a kernel with CONFIG_CHECKPOINT_RESTORE");
+    let (equal, different) = (processes_for(&[1000, 1000, 1000]), processes_for(&[1000, 2000, 3000]));
+    assert_eq!(different - equal, 2, "{equal} {different}");
+}
+
 /// What the program sees of a directory, and of one that is mounted below it, both of host user 0.
 fn owners_above_and_below(options: &[&str], host: u32) -> String {
     let make = "mkdir -p $T/src/sub $T/below; touch $T/src/file $T/below/file; mount --bind $T/below $T/src/sub";
@@ -154,7 +168,7 @@ fn owners_above_and_below(options: &[&str], host: u32) -> String {
 #[test]
 fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
+    differs!(Crun, "does not bind what is mounted below a source that it maps");
     for (options, expected) in [
         (vec!["rbind", "idmap"], "1000:1000\n0:0\n"),
         (vec!["rbind", "ridmap"], "1000:1000\n1000:1000\n"),
@@ -168,16 +182,15 @@ fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
 #[test]
 fn a_file() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
     let bundle = Bundle::sh("stat -c %u:%g /etc/data; cat /etc/data");
     let source = source(&bundle, "src", 5).join("file");
-    assert_eq!(bundle.mapped(source, "/etc/data", &["idmap"], 1000).prints(), "1005:1006\nsrc");
+    assert_eq!(bundle.mapped(source, "/etc/data", &["idmap"], 1000).prints(), "1005:1006\nclosed/src");
 }
 
 #[test]
 fn attributes_and_order_are_those_of_any_bind_mount() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
+    differs!(Crun, "makes mapped mounts before all others");
     for user_namespace in [false, true] {
         let bundle = Bundle::sh("cat /proc/self/mountinfo; touch /m/made 2>&1");
         let bundle = if user_namespace { bundle.user_namespace(100_000) } else { bundle };
@@ -201,7 +214,7 @@ fn attributes_and_order_are_those_of_any_bind_mount() {
 #[test]
 fn what_the_host_made_read_only_stays_so() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
+    differs!(Crun, "lets the container's root make it writable");
     let script = "mount -o remount,bind,rw /m || echo refused; touch /m/made || echo not made";
     let make = "mkdir $T/src; mount --bind $T/src $T/src; mount -o remount,bind,ro $T/src";
     let bundle = Bundle::sh(script).user_namespace(100_000).after_host_mounts(make);
@@ -217,7 +230,8 @@ fn what_the_host_made_read_only_stays_so() {
 
 #[test]
 fn in_a_mount_namespace_that_is_not_new() {
-    differs!(Runc | Crun, "has no id-mapped mounts there");
+    differs!(Runc, RUNC);
+    differs!(Crun, "leaves its mounts behind");
     let script = "stat -c %u:%g /m/file";
     let bundle = Bundle::sh(script).without_namespace("mount").remove("/mounts").set("/mounts", json!([]));
     let inherited = source(&bundle, "src", 5);
@@ -235,21 +249,18 @@ fn in_a_mount_namespace_that_is_not_new() {
 #[test]
 fn before_and_behind_a_mount_of_cgroups() {
     differs!(Runc, RUNC);
-    differs!(Crun, CRUN);
     for own in [false, true] {
-        let bundle = Bundle::sh("stat -c %u /a/file /b/file; ls -d /cgroup/*/ | head -1 | wc -l");
+        let bundle = Bundle::sh("stat -c %u /a/file /b/file");
         let bundle = if own { bundle.namespace("cgroup", None) } else { bundle };
         let (before, behind) = (source(&bundle, "a", 5), source(&bundle, "b", 6));
         let bundle = bundle.mapped(before, "/a", &["idmap"], 1000).mount("/cgroup", "cgroup", "cgroup", &["ro"]);
-        let printed = bundle.mapped(behind, "/b", &["idmap"], 1000).prints();
-        assert!(printed.starts_with("1005\n1006\n"), "{printed}");
+        assert_eq!(bundle.mapped(behind, "/b", &["idmap"], 1000).prints(), "1005\n1006\n");
     }
 }
 
 #[test]
 fn half_a_mapping_is_refused() {
     differs!(Runc, RUNC);
-    differs!(Crun, "does not look");
     for (half, missing) in [("uidMappings", "gidMappings"), ("gidMappings", "uidMappings")] {
         for options in [&["idmap"][..], &[]] {
             let bundle = Bundle::new();
@@ -290,7 +301,7 @@ fn what_is_no_new_bind_mount_is_refused() {
 #[test]
 fn a_mapping_in_the_option_is_refused() {
     differs!(Runc, "1.1.5 ignores it");
-    differs!(Crun, "is where it comes from");
+    differs!(Crun, "knows it");
     let bundle = Bundle::new();
     let source = source(&bundle, "src", 0);
     let bundle = bundle.bind(source, "/m", &["idmap=uids=0-1000-10;gids=0-1000-10"]);
@@ -300,7 +311,6 @@ fn a_mapping_in_the_option_is_refused() {
 #[test]
 fn a_mapping_that_the_kernel_refuses_is_named() {
     differs!(Runc, RUNC);
-    differs!(Crun, "has words of its own");
     for half in ["uidMappings", "gidMappings"] {
         let bundle = Bundle::new();
         let source = source(&bundle, "src", 0);
@@ -313,6 +323,7 @@ fn a_mapping_that_the_kernel_refuses_is_named() {
 #[test]
 fn a_filesystem_that_cannot_be_mapped_is_named() {
     differs!(Runc, RUNC);
+    differs!(Crun, "does not bind what is mounted below a source that it maps");
     let refusal = Bundle::new().mapped("/sys", "/m", &["idmap"], 1000).create_fails();
     refusal.names("mounts[6] \"/m\": ").because("mount_setattr(\"/sys\", IDMAP)").because("does not support id-mapped");
     let make = "mkdir -p $T/src/sub; mount --bind /sys $T/src/sub";
@@ -325,7 +336,7 @@ fn a_filesystem_that_cannot_be_mapped_is_named() {
 /// The path leads to what an earlier mount of the same container put there.
 #[test]
 fn what_is_mapped_already_is_not_mapped_again() {
-    differs!(Runc | Crun, "opens sources elsewhere");
+    differs!(Runc, RUNC);
     let bundle = Bundle::new();
     let (source, again) = (source(&bundle, "src", 0), bundle.rootfs().join("m"));
     let bundle = bundle.mapped(source, "/m", &["idmap"], 1000).mapped(again, "/n", &["idmap"], 2000);
@@ -335,6 +346,7 @@ fn what_is_mapped_already_is_not_mapped_again() {
 #[test]
 fn a_source_that_is_missing_is_named() {
     differs!(Runc, RUNC);
+    differs!(Crun, "leaves its cgroup and a process for a moment");
     for user_namespace in [false, true] {
         let bundle = Bundle::new();
         let bundle = if user_namespace { bundle.user_namespace(100_000) } else { bundle };
