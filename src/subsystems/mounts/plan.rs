@@ -146,6 +146,8 @@ pub struct IdMap {
 impl IdMap {
     /// SPEC(config, "mounts"): the mount's own mappings, with or without an option; else those of the container, whose
     /// user namespace the configuration was checked for.
+    ///
+    /// COMPAT(Podman): it writes the mappings and takes the option out.
     fn new(mount: &Mount, options: &Options) -> Result<Option<Self>> {
         let refused = |property: &str, why| Err(Error::unsupported(format!("{}.{property}", mount.property), why));
         if options.data.iter().any(|(key, _)| key == "idmap" || key == "ridmap") {
