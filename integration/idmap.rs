@@ -179,6 +179,21 @@ fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
     }
 }
 
+/// The kernel does not show a user namespace what the host has covered; runc's mount(2) is refused so, too.
+#[test]
+fn in_a_user_namespace_what_is_mounted_below_comes_along() {
+    differs!(Runc, RUNC);
+    differs!(Crun, "opens it on the host, without the locks");
+    let make = "mkdir -p $T/src/sub $T/below; mount --bind $T/below $T/src/sub";
+    let bundle = Bundle::new().user_namespace(100_000).after_host_mounts(make);
+    let source = bundle.path("src");
+    bundle.mapped(source, "/m", &["idmap"], 100_000).create_fails().names("mounts[6] \"/m\": ").because("rbind");
+    let make = "mkdir -p $T/src/sub $T/below; touch $T/below/file; mount --bind $T/below $T/src/sub";
+    let bundle = Bundle::sh("stat -c %u /m/sub/file").user_namespace(100_000).after_host_mounts(make);
+    let source = bundle.path("src");
+    assert_eq!(bundle.mapped(source, "/m", &["rbind", "ridmap"], 100_000).prints(), "0\n");
+}
+
 #[test]
 fn a_file() {
     differs!(Runc, RUNC);
