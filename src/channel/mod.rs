@@ -7,7 +7,7 @@
 //!                ◄── Go ──
 //!    FirstProcess(pidfd) ────►       goes on with that one                       (intermediate only)
 //!                ◄── Go ──           "you are in your cgroup"                    (v1 only)
-//!    SourcePlease(step) ─────►       opens it and maps its ids                   (each id-mapped mount)
+//!    SourcePlease(step) ─────►       opens it, maps its ids    (each id-mapped or unreachable bind mount)
 //!                ◄── Go(fd) ──
 //!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
 //!                ◄── Go ──
@@ -49,6 +49,8 @@ pub enum FromInside {
     SourcePlease {
         /// Its place in the plan.
         step: usize,
+        /// Why we could not open it; `None`: we did not try.
+        refusal: Option<Error>,
     },
     /// Namespaces and mounts are there, the root is not changed yet.
     EnvironmentMade,

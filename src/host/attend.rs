@@ -14,7 +14,7 @@ use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
-use crate::subsystems::mounts::host::IdMapper;
+use crate::subsystems::mounts::host::Sources;
 use crate::subsystems::{namespaces, process, seccomp};
 use crate::sys::clone::Child;
 
@@ -49,7 +49,7 @@ impl Conversation<'_> {
         }
         let mut terminal = None;
         let mut listener = None;
-        let mut id_mapper = IdMapper::default();
+        let mut sources = Sources::default();
         loop {
             let patience = match listener {
                 Some(_) => Some(handover::PATIENCE),
@@ -68,8 +68,9 @@ impl Conversation<'_> {
                     self.channel.go()?;
                     self.adopt_first_process()?;
                 }
-                Some((FromInside::SourcePlease { step }, _)) => {
-                    let source = id_mapper.open_source(&self.plan.inside.mounts, step, self.launched.process()?)?;
+                Some((FromInside::SourcePlease { step, refusal }, _)) => {
+                    let process = self.launched.process()?;
+                    let source = sources.open(&self.plan.inside.mounts, step, process, refusal)?;
                     self.channel.go_with(source.as_fd())?;
                 }
                 Some((FromInside::EnvironmentMade, _)) => {

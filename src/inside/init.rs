@@ -80,10 +80,10 @@ impl Rendezvous for Host<'_> {
         Ok(())
     }
 
-    fn source(&mut self, inside: &Inside, step: usize) -> Result<OwnedFd> {
+    fn source(&mut self, inside: &Inside, step: usize, refusal: Option<Error>) -> Result<OwnedFd> {
         // ORDER: nobody asks for "you are in your cgroup", so it must not be on its way when we ask for something.
         self.enter_cgroup(inside)?;
-        self.channel.send(&FromInside::SourcePlease { step })?;
+        self.channel.send(&FromInside::SourcePlease { step, refusal })?;
         self.channel.wait_for_descriptor()
     }
 }

@@ -48,30 +48,35 @@ fn open_source(bind: &Bind, propagation: Option<u64>) -> Result<OwnedFd> {
     copy_of(&bind.source, bind.reach, propagation, bind.attributes).within(|| "open source")
 }
 
-/// Makes the copies that are to be id-mapped, each when its turn comes.
+/// The sources that the container's side asks for, each when its turn comes.
 #[derive(Debug, Default)]
-pub struct IdMapper {
+pub struct Sources {
     /// One for all mounts with the same mappings.
     namespaces: Vec<(IdMappings, OwnedFd)>,
 }
 
-impl IdMapper {
-    /// The source of that step of the plan, for the first process of the container.
-    pub fn open_source(&mut self, plan: &MountsPlan, step: usize, process: &Child) -> Result<OwnedFd> {
-        let no_step = || Error::new(Kind::Failed, format!("no step {step} is to be id-mapped"));
+impl Sources {
+    /// The source of that step of the plan, for the first process of the container, id-mapped if it is to be. `refusal` is
+    /// what the process was told when it tried itself, which stands when we may do no more than it.
+    pub fn open(&mut self, plan: &MountsPlan, step: usize, process: &Child, refusal: Option<Error>) -> Result<OwnedFd> {
+        let no_step = || Error::new(Kind::Failed, format!("step {step} is no bind mount"));
         let step = plan.steps.get(step).ok_or_else(no_step)?;
-        let What::Bind(bind @ Bind { id_map: Some(id_map), .. }) = &step.what else { return Err(no_step()) };
-        let mut opening = || {
+        let What::Bind(bind) = &step.what else { return Err(no_step()) };
+        let opening = || {
             let before = propagation_of_copy(&plan.root, &step.propagation);
             let copy = match bind.opened_by {
                 OpenedBy::Host => open_source(bind, before)?,
-                OpenedBy::Inside => among_mounts_of(process, || open_source(bind, before))?,
+                OpenedBy::Inside => {
+                    among_mounts_of(process, || open_source(bind, before)).map_err(|error| refusal.unwrap_or(error))?
+                }
             };
-            let namespace = match &id_map.mappings {
-                Some(mappings) => self.namespace_of(mappings, &step.property)?,
-                None => &user_namespace_of(process.pid)?,
-            };
-            map_ids(&copy, id_map.reach, namespace, &bind.source)?;
+            if let Some(id_map) = &bind.id_map {
+                let namespace = match &id_map.mappings {
+                    Some(mappings) => self.namespace_of(mappings, &step.property)?,
+                    None => &user_namespace_of(process.pid)?,
+                };
+                map_ids(&copy, id_map.reach, namespace, &bind.source)?;
+            }
             Ok(copy)
         };
         opening().within(|| format!("{} {:?}", step.property, step.destination))

@@ -52,8 +52,9 @@ pub fn attach_root(_: &Inside, root: &Root) -> Result<Rootfs> {
 pub trait Rendezvous {
     /// Returns when we are in our cgroup and its namespace.
     fn enter_cgroup(&mut self, inside: &Inside) -> Result<()>;
-    /// A detached copy of the source of that step of the plan, made with the host's rights.
-    fn source(&mut self, inside: &Inside, step: usize) -> Result<OwnedFd>;
+    /// A detached copy of the source of that step of the plan, made with the host's rights; `refusal` says why it was not
+    /// made with ours.
+    fn source(&mut self, inside: &Inside, step: usize, refusal: Option<Error>) -> Result<OwnedFd>;
 }
 
 /// Attaches all mounts in order.
@@ -69,9 +70,15 @@ pub fn attach_all(inside: &Inside, rootfs: &mut Rootfs, plan: &MountsPlan, host:
                 }
                 What::Bind(bind) => {
                     let copy = match (&bind.id_map, bind.opened_by) {
-                        (Some(_), _) => host.source(inside, index)?,
+                        (Some(_), _) => host.source(inside, index, None)?,
                         (None, OpenedBy::Host) => taken(bind.copy)?,
-                        (None, OpenedBy::Inside) => open_source(&plan.root, step, bind)?,
+                        (None, OpenedBy::Inside) => match open_source(&plan.root, step, bind) {
+                            // The root of a user namespace need not be able to search what leads to a volume.
+                            Err(error) if error.errno() == Some(Errno::EACCES) => {
+                                host.source(inside, index, Some(error))?
+                            }
+                            opened => opened?,
+                        },
                     };
                     attach_bind(rootfs, step, bind, copy)?
                 }

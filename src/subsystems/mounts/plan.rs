@@ -111,7 +111,7 @@ pub struct Filesystem {
 /// only be attached when it was copied in the namespace that it goes to. So the container's side opens sources, but for:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenedBy {
-    /// The rule.
+    /// The rule. What our rights do not suffice for the host opens when its turn comes, among our mounts.
     Inside,
     /// The container joins a mount namespace in which paths mean something else, or the volume is to stay a peer of the
     /// host's mount. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep
@@ -416,7 +416,49 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::IdMapping;
     use crate::machine::cgroups::Hierarchy;
+
+    /// Which mounts are id-mapped, how far and with whose mappings, and what is refused.
+    #[test]
+    fn id_maps() {
+        let maps = IdMappings {
+            uids: vec![IdMapping { container_id: 0, host_id: 7, size: 1 }],
+            gids: vec![IdMapping { container_id: 0, host_id: 8, size: 1 }],
+        };
+        let id_map = |own: bool, words: &[&str]| {
+            let mount = Mount {
+                property: "mounts[0]".to_owned(),
+                destination: "/m".into(),
+                kind: String::new(),
+                source: None,
+                options: Vec::new(),
+                id_mappings: own.then(|| maps.clone()),
+            };
+            IdMap::new(&mount, &Options::parse(words.iter().copied())).map_err(|error| error.to_string())
+        };
+        for (own, words, reach) in [
+            (false, &["bind", "idmap"][..], Some(Reach::Mount)),
+            (false, &["rbind", "ridmap"], Some(Reach::Tree)),
+            (true, &["rbind", "ridmap"], Some(Reach::Tree)),
+            (true, &["rbind"], Some(Reach::Mount)),
+            (true, &["rbind", "ridmap", "idmap"], Some(Reach::Mount)),
+            (false, &["rbind"], None),
+        ] {
+            let mappings = own.then(|| maps.clone());
+            assert_eq!(id_map(own, words), Ok(reach.map(|reach| IdMap { mappings, reach })), "{own} {words:?}");
+        }
+        for (own, words, refusal) in [
+            (true, &["idmap"][..], "mounts[0].options: only bind mounts"),
+            (true, &[], "mounts[0].uidMappings: only bind mounts"),
+            (false, &["bind", "remount", "ridmap"], "mounts[0].options: a mount that is there already"),
+            (false, &["bind", "idmap=uids=0-1-1"], "mounts[0].options: a mapping in the option itself"),
+            (true, &["bind", "ridmap=gids=0-1-1"], "mounts[0].options: a mapping in the option itself"),
+        ] {
+            let error = id_map(own, words).unwrap_err();
+            assert!(error.starts_with(refusal), "{own} {words:?} {error}");
+        }
+    }
 
     /// What a filesystem of each kind is told of `linux.mountLabel`: as a parameter, and on its root.
     #[test]
