@@ -260,6 +260,30 @@ fn in_a_mount_namespace_that_is_not_new() {
     assert_eq!(bundle.mapped(joined, "/m", &["idmap"], 1000).prints(), "1005:1006\n");
 }
 
+/// "Bidirectional" of Kubernetes: what is mounted in the volume appears on the host.
+#[test]
+fn a_volume_that_stays_shared_with_the_host() {
+    differs!(Runc, RUNC);
+    let holder = Holder::mounts("shared");
+    let capabilities = json!(["CAP_SYS_ADMIN"]);
+    let bundle = Bundle::sh("stat -c %u /m/file; mount -t tmpfs inner /m/inner; echo mounted; sleep 600")
+        .set("/linux/rootfsPropagation", "shared")
+        .set("/process/capabilities/bounding", capabilities.clone())
+        .set("/process/capabilities/permitted", capabilities.clone())
+        .set("/process/capabilities/effective", capabilities)
+        .through(holder.enter());
+    let source = source(&bundle, "src", 5);
+    fs::create_dir(source.join("inner")).unwrap();
+    let container = bundle.mapped(&source, "/m", &["idmap", "rshared"], 1000).start();
+    container.says("mounted");
+    assert!(container.stdout().starts_with("1005\n"), "{}", container.stdout());
+    let table = Mountinfo::parse(&holder.sh("cat /proc/self/mountinfo").stdout);
+    assert_eq!(table.at(source.join("inner").to_str().unwrap()).source, "inner");
+    container.kill("KILL");
+    container.wait();
+    holder.sh(&format!("umount {}/inner", source.display()));
+}
+
 /// On v1 word of the cgroup is on its way to the process while it asks for the mount.
 #[test]
 fn before_and_behind_a_mount_of_cgroups() {
