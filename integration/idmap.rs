@@ -382,6 +382,17 @@ fn what_is_mapped_already_is_not_mapped_again() {
     bundle.create_fails().names("mounts[7] \"/n\": ").because("it is id-mapped already");
 }
 
+/// The initial user namespace, or whichever the runtime is in, makes no other ids of them.
+#[test]
+fn the_user_namespace_of_the_runtime_maps_nothing() {
+    differs!(Runc, RUNC);
+    differs!(Crun, "joins it again, which the kernel refuses");
+    let bundle = Bundle::new().namespace("user", Some("/proc/self/ns/user".into()));
+    let source = source(&bundle, "src", 0);
+    let refusal = bundle.bind(source, "/m", &["idmap"]).create_fails();
+    refusal.names("mounts[6] \"/m\": ").because("the user namespace maps nothing");
+}
+
 #[test]
 fn a_source_that_is_missing_is_named() {
     differs!(Runc, RUNC);

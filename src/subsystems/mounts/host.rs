@@ -106,7 +106,9 @@ fn map_ids(copy: &OwnedFd, reach: Reach, namespace: &OwnedFd, source: &Path) -> 
             (Errno::EINVAL, Reach::Tree) => {
                 error.hint("its filesystem, or that of a mount below it, does not support id-mapped mounts")
             }
-            (Errno::EPERM, _) => error.hint("it is id-mapped already, or the filesystem is not ours to map"),
+            (Errno::EPERM, _) => {
+                error.hint("it is id-mapped already, its filesystem is not ours, or the user namespace maps nothing")
+            }
             (Errno::ENOSYS, _) => error.hint("id-mapped mounts need Linux 5.12"),
             _ => error,
         }
