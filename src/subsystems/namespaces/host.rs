@@ -104,13 +104,22 @@ pub fn among_mounts_of<T: Send>(process: &Child, act: impl FnOnce() -> Result<T>
     let path = format!("/proc/{}/root", process.pid);
     let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .or_call(|| format!("open({path:?})"))?;
-    let there = || {
+    let enter = || -> Result<()> {
         // Root and working directory are common to all threads until one takes its own.
         unshare(CloneFlags::CLONE_FS).or_call(|| "unshare(FS)")?;
-        setns(&process.pidfd, CloneFlags::CLONE_NEWNS).or_call(|| "setns(pidfd, NEWNS)")?;
+        setns(&process.pidfd, CloneFlags::CLONE_NEWNS).map_err(|errno| {
+            let error = Error::call("setns(pidfd, NEWNS)", errno);
+            match errno {
+                Errno::EPERM => error.hint("takes CAP_SYS_ADMIN and CAP_SYS_CHROOT on the host"),
+                _ => error,
+            }
+        })?;
         // setns leads to the root of the namespace; we may be in a chroot, and the process with us.
         fchdir(&root).or_call(|| "fchdir(root)")?;
-        chroot(".").or_call(|| "chroot(\".\")")?;
+        chroot(".").or_call(|| "chroot(\".\")")
+    };
+    let there = || {
+        enter().within(|| "enter the container's mount namespace")?;
         act()
     };
     std::thread::scope(|scope| {
