@@ -42,6 +42,7 @@ mod events;
 mod exec;
 mod fds;
 mod hooks;
+mod idmap;
 mod keyring;
 mod kill_delete;
 mod lifecycle;

@@ -361,3 +361,30 @@ fn a_read_only_dev_is_filled_first() {
     let output = bundle.run().exits(1);
     assert_eq!(output.stdout, "/dev/fd\n/dev/null\n/dev/pts/ptmx\ntouch: /dev/file: Read-only file system\n");
 }
+
+/// The root of a user namespace gets the volume, not the way to it.
+#[test]
+fn a_source_where_the_containers_root_may_not_search() {
+    let bundle = Bundle::sh("cat /m/file /f; ls /before /after; cat /proc/self/mountinfo").user_namespace(100_000);
+    let source = bundle.host_directory("closed/volume");
+    fs::set_permissions(bundle.path("closed"), Permissions::from_mode(0o700)).unwrap();
+    let bundle = bundle.tmpfs("/before", &[]).bind(&source, "/m", &["ro"]).bind(source.join("file"), "/f", &[]);
+    let printed = bundle.tmpfs("/after", &[]).prints();
+    assert!(printed.starts_with("closed/volumeclosed/volume/after:\n\n/before:\n"), "{printed}");
+    let table = Mountinfo::parse(&printed);
+    assert!(table.at("/m").is("ro"), "{printed}");
+    differs!(Crun, "makes such mounts before all others");
+    let targets: Vec<_> =
+        table.targets().into_iter().filter(|it| ["/before", "/m", "/f", "/after"].contains(it)).collect();
+    assert_eq!(targets, ["/before", "/m", "/f", "/after"]);
+}
+
+#[test]
+fn a_source_that_nobody_can_open_for_the_user_is_refused() {
+    requires!(rustix::process::geteuid().is_root(), "root, who has what a user may not read");
+    let bundle = Bundle::new().without_privileges();
+    let source = bundle.host_directory("closed/volume");
+    fs::set_permissions(bundle.path("closed"), Permissions::from_mode(0o700)).unwrap();
+    let refusal = bundle.bind(source, "/m", &[]).create_fails();
+    refusal.names("mounts[6] \"/m\": open source: open_tree(").ends("permission denied");
+}

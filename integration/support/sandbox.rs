@@ -102,7 +102,7 @@ impl Sandbox {
 
     /// Our descendants that belong to this sandbox: by cgroup, root directory or command line. As subreaper we inherit
     /// whatever a runtime leaves behind, so nobody else's processes are ever looked at, or killed.
-    fn processes(&self) -> Vec<String> {
+    pub fn processes(&self) -> Vec<String> {
         // Other mounts prove nothing: a namespace made while a container without one was there has copies of its mounts.
         let root_mount = |pid: &str| {
             let mounts = Mountinfo::parse(&proc_file(pid, "mountinfo"));

@@ -1,13 +1,13 @@
 //! The host's end.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use super::{FromInside, GO, MAX_MESSAGE, malformed};
 use crate::error::{Error, Kind, OrCall, Result, Within};
@@ -36,19 +36,29 @@ impl HostEnd {
         self.write(&[GO])
     }
 
+    /// Says: go on with this.
+    pub fn go_with(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        self.send(&[GO], &[ControlMessage::ScmRights(&[fd.as_raw_fd()])])
+    }
+
     fn write(&self, bytes: &[u8]) -> Result<()> {
+        self.send(bytes, &[])
+    }
+
+    /// Descriptors travel with the first byte.
+    fn send(&self, bytes: &[u8], mut descriptors: &[ControlMessage<'_>]) -> Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             // MSG_NOSIGNAL: we live in programs that may not ignore SIGPIPE.
-            match nix::sys::socket::send(self.0.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
-                Ok(count) => rest = &rest[count..],
+            match sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(rest)], descriptors, MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(count) => (rest, descriptors) = (&rest[count..], &[]),
                 Err(Errno::EINTR) => {}
                 // It died; what it said before that is more useful than that we could not answer.
                 Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(()),
                 Err(Errno::EAGAIN) => {
                     return Err(Error::new(Kind::TimedOut, "the container's process did not listen in time"));
                 }
-                Err(errno) => return Err(Error::call("send", errno)),
+                Err(errno) => return Err(Error::call("sendmsg", errno)),
             }
         }
         Ok(())
@@ -107,7 +117,7 @@ impl AsFd for HostEnd {
 }
 
 /// Also from a FIFO, which recvmsg(2) refuses.
-fn receive_some(fd: BorrowedFd<'_>, buffer: &mut [u8], passed: &mut Option<OwnedFd>) -> nix::Result<usize> {
+pub(super) fn receive_some(fd: BorrowedFd<'_>, buffer: &mut [u8], passed: &mut Option<OwnedFd>) -> nix::Result<usize> {
     let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
     let mut parts = [IoSliceMut::new(buffer)];
     let received = recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use super::host_end::receive_some;
 use super::{FromInside, MAX_MESSAGE, encode, malformed};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::sys;
@@ -53,10 +54,21 @@ impl InsideEnd {
         self.read_exact(&mut [0_u8; 1])
     }
 
+    /// The same, and takes the descriptor that comes along.
+    pub fn wait_for_descriptor(&self) -> Result<OwnedFd> {
+        let mut passed = None;
+        self.fill(&mut [0_u8; 1], |rest| receive_some(self.0.as_fd(), rest, &mut passed))?;
+        passed.ok_or_else(|| malformed(&"a descriptor is missing"))
+    }
+
     fn read_exact(&self, buffer: &mut [u8]) -> Result<()> {
+        self.fill(buffer, |rest| nix::unistd::read(&self.0, rest))
+    }
+
+    fn fill(&self, buffer: &mut [u8], mut read: impl FnMut(&mut [u8]) -> nix::Result<usize>) -> Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match nix::unistd::read(&self.0, &mut buffer[filled..]) {
+            match read(&mut buffer[filled..]) {
                 // Nothing of ours may outlive the runtime half made.
                 Ok(0) => return Err(Error::new(Kind::ProcessGone, "the runtime is gone")).within(|| "read(channel)"),
                 Ok(count) => filled += count,
@@ -92,6 +104,10 @@ mod tests {
         assert_eq!(inside.receive_plan().unwrap(), b"plan");
         inside.wait_for_go().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
+        host.go_with(file.as_fd()).unwrap();
+        inside.wait_for_descriptor().unwrap();
+        host.go().unwrap();
+        inside.wait_for_descriptor().unwrap_err();
         inside.send(&FromInside::Log { warning: false, text: "x".to_owned() }).unwrap();
         inside.send(&FromInside::Ready).unwrap();
         inside.send_with(&FromInside::Terminal { name: "n".repeat(9000) }, file.as_fd()).unwrap();

@@ -7,6 +7,8 @@
 //!                ◄── Go ──
 //!    FirstProcess(pidfd) ────►       goes on with that one                       (intermediate only)
 //!                ◄── Go ──           "you are in your cgroup"                    (v1 only)
+//!    SourcePlease(step) ─────►       opens it, maps its ids    (each id-mapped or unreachable bind mount)
+//!                ◄── Go(fd) ──
 //!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
 //!                ◄── Go ──
 //!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
@@ -43,6 +45,13 @@ pub enum FromInside {
     MapsPlease,
     /// The first process of the container; its pidfd comes along.
     FirstProcess,
+    /// A bind mount is next whose source takes the host's rights.
+    SourcePlease {
+        /// Its place in the plan.
+        step: usize,
+        /// Why we could not open it; `None`: we did not try.
+        refusal: Option<Error>,
+    },
     /// Namespaces and mounts are there, the root is not changed yet.
     EnvironmentMade,
     /// A pseudoterminal; its master comes along.

@@ -1,6 +1,6 @@
 //! The host's half of the conversation that the front page of `channel` draws.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::container::within;
@@ -14,6 +14,7 @@ use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::mounts::host::Sources;
 use crate::subsystems::{namespaces, process, seccomp};
 use crate::sys::clone::Child;
 
@@ -48,6 +49,7 @@ impl Conversation<'_> {
         }
         let mut terminal = None;
         let mut listener = None;
+        let mut sources = Sources::default();
         loop {
             let patience = match listener {
                 Some(_) => Some(handover::PATIENCE),
@@ -65,6 +67,11 @@ impl Conversation<'_> {
                     self.launched.replace(Child { pid, pidfd })?;
                     self.channel.go()?;
                     self.adopt_first_process()?;
+                }
+                Some((FromInside::SourcePlease { step, refusal }, _)) => {
+                    let process = self.launched.process()?;
+                    let source = sources.open(&self.plan.inside.mounts, step, process, refusal)?;
+                    self.channel.go_with(source.as_fd())?;
                 }
                 Some((FromInside::EnvironmentMade, _)) => {
                     self.run_hooks()?;
@@ -95,7 +102,7 @@ impl Conversation<'_> {
 
     fn write_maps(&self) -> Result<()> {
         match &self.plan.id_mappings {
-            Some(mappings) => namespaces::id_maps::write(self.launched.pid(), mappings),
+            Some(mappings) => namespaces::id_maps::write(self.launched.pid(), mappings, "linux"),
             None => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 
 use super::spawn::Launched;
 use crate::config::seccomp::Listener;
-use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::error::{Error, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
 use crate::fs::sockets::{connect_to, in_time};
 use crate::subsystems::hooks::HookState;
@@ -117,8 +117,7 @@ fn send_with(socket: &OwnedFd, payload: &[u8], descriptor: &OwnedFd) -> nix::Res
 /// opened when there is something to send.
 pub fn listener(to: &Listener, process: &Launched, number: i32, state: &HookState) -> Result<()> {
     let handing = || -> Result<()> {
-        let gone = || Error::new(Kind::ProcessGone, "the process is gone");
-        let listener = sys::pidfd::get_fd(process.pidfd().ok_or_else(gone)?, number)
+        let listener = sys::pidfd::get_fd(&process.process()?.pidfd, number)
             .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?;
         let agent = connect_to(&to.path, PATIENCE).within(|| phrases::NO_AGENT)?;
         let message = seccomp::host::message(to, process.pid(), state)?;

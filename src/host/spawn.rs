@@ -11,7 +11,7 @@ use nix::poll::PollFlags;
 use super::container::{DEATH, kill_and_wait, within};
 use super::seal::Sealed;
 use crate::channel::{self, HostEnd};
-use crate::error::{Error, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host as cgroups;
 use crate::sys;
@@ -73,6 +73,11 @@ impl Launched {
     /// Its pid, as we see it.
     pub fn pid(&self) -> i32 {
         self.child.as_ref().map_or(-1, |child| child.pid)
+    }
+
+    /// Both of them.
+    pub fn process(&self) -> Result<&Child> {
+        self.child.as_ref().ok_or_else(|| Error::new(Kind::ProcessGone, "the process is gone"))
     }
 
     /// The process itself.

@@ -1,7 +1,7 @@
 //! The first process of a container, from its first instruction to the program, in the order of the specification's lifecycle.
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::{getpid, sethostname, setsid};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, OrCall, Result, Within};
 use crate::plan::InsidePlan;
 use crate::subsystems::doors::{InRoot, Inside};
 use crate::subsystems::hooks::{self, Surroundings};
-use crate::subsystems::mounts::inside::{self as root, Rootfs};
+use crate::subsystems::mounts::inside::{self as root, Rendezvous, Rootfs};
 use crate::subsystems::mounts::mask;
 use crate::subsystems::process::ProcessPlan;
 use crate::subsystems::process::inside as process;
@@ -31,7 +31,7 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
         lsm::label_keys(&inside, &plan.lsm)?;
         keyring::create(&inside, keyring)?;
     }
-    let mut cgroup = CgroupEntry { channel, plan, done: false };
+    let mut host = Host { channel, plan, in_cgroup: false };
 
     if plan.loopback {
         network::bring_up_loopback(&inside)?;
@@ -41,9 +41,9 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     sysctl::write_all(&inside, &plan.sysctl)?;
 
     let mut rootfs = root::attach_root(&inside, &plan.mounts.root)?;
-    root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut |inside| cgroup.enter(inside))?;
+    root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host)?;
     devices::inside::make_all(&inside, &rootfs.dir, &plan.devices)?;
-    cgroup.enter(&inside)?;
+    host.enter_cgroup(&inside)?;
     run_hooks_of_create(&inside, channel, plan)?;
     // ORDER: behind the hooks, which are the host's programs and would inherit it; before the host's procfs is gone.
     lsm::set_at_exec(&inside, &plan.lsm)?;
@@ -58,16 +58,17 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     }
 }
 
-/// On v1 the host moves us while we build the root; the namespace that shows our cgroup as its root comes after that.
-struct CgroupEntry<'a> {
+/// What the host does while we build the root.
+struct Host<'a> {
     channel: &'a InsideEnd,
     plan: &'a InsidePlan,
-    done: bool,
+    in_cgroup: bool,
 }
 
-impl CgroupEntry<'_> {
-    fn enter(&mut self, inside: &Inside) -> Result<()> {
-        if std::mem::replace(&mut self.done, true) {
+impl Rendezvous for Host<'_> {
+    /// On v1 the host moves us; the namespace that shows our cgroup as its root comes after that.
+    fn enter_cgroup(&mut self, inside: &Inside) -> Result<()> {
+        if std::mem::replace(&mut self.in_cgroup, true) {
             return Ok(());
         }
         if self.plan.waits_for_cgroup {
@@ -77,6 +78,13 @@ impl CgroupEntry<'_> {
             namespaces::inside::create(inside, NamespaceKind::Cgroup)?;
         }
         Ok(())
+    }
+
+    fn source(&mut self, inside: &Inside, step: usize, refusal: Option<Error>) -> Result<OwnedFd> {
+        // ORDER: nobody asks for "you are in your cgroup", so it must not be on its way when we ask for something.
+        self.enter_cgroup(inside)?;
+        self.channel.send(&FromInside::SourcePlease { step, refusal })?;
+        self.channel.wait_for_descriptor()
     }
 }
 

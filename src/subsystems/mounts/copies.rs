@@ -18,9 +18,15 @@ use crate::sys::mount::{Attributes, Reach, clone_tree_at, set_attributes};
 /// ORDER: without the change of propagation the copy would be a peer of the host's mount, and what the container mounts
 /// below it would appear on the host.
 pub fn copy_of(path: &Path, reach: Reach, propagation: Option<u64>, change: Change) -> Result<OwnedFd> {
-    let copy = clone_tree_at(&c_path(path)?, reach).or_call(|| {
+    let copy = clone_tree_at(&c_path(path)?, reach).map_err(|errno| {
         let recursive = if reach == Reach::Tree { "|RECURSIVE" } else { "" };
-        format!("open_tree({path:?}, CLONE{recursive})")
+        let error = Error::call(format!("open_tree({path:?}, CLONE{recursive})"), errno);
+        match (errno, reach) {
+            (Errno::EINVAL, Reach::Mount) => {
+                error.hint("it is unbindable, or a user namespace would see what is covered below it: rbind")
+            }
+            _ => error,
+        }
     })?;
     let set = |reach, attributes: &Attributes| {
         set_attributes(&copy, reach, attributes).or_call(|| format!("mount_setattr({path:?})"))

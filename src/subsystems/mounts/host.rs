@@ -11,9 +11,11 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::copies::{copy_of, copy_of_root, propagation_of_copy};
-use super::plan::{IdMap, MountsPlan, OpenedBy, Root, RootSwitch, What};
-use crate::error::{Error, OrCall, Result, Within};
-use crate::subsystems::namespaces;
+use super::plan::{Bind, MountsPlan, OpenedBy, Root, RootSwitch, What};
+use crate::config::IdMappings;
+use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::subsystems::namespaces::host::{among_mounts_of, mapped_user_namespace, user_namespace_of};
+use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
 use crate::sys::mount::{Attributes, Reach, attr, mount_id, set_attributes};
 
@@ -26,13 +28,8 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
         let within = || format!("{} {:?}", step.property, step.destination);
         let before = propagation_of_copy(&plan.root, &step.propagation);
         match &mut step.what {
-            What::Bind(bind) if bind.opened_by == OpenedBy::Host => {
-                let copy = copy_of(&bind.source, bind.reach, before, bind.attributes)
-                    .within(|| "open source")
-                    .within(within)?;
-                if let Some(id_map) = &bind.id_map {
-                    map_ids(&copy, id_map).within(within)?;
-                }
+            What::Bind(bind) if bind.opened_by == OpenedBy::Host && bind.id_map.is_none() => {
+                let copy = open_source(bind, before).within(within)?;
                 bind.copy = Some(luggage.pack(copy));
             }
             What::CgroupV1(cgroup) if !cgroup.own_namespace => {
@@ -47,14 +44,72 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
     Ok(())
 }
 
-fn map_ids(copy: &OwnedFd, id_map: &IdMap) -> Result<()> {
-    let namespace = namespaces::host::mapped_user_namespace(&id_map.mappings)?;
+fn open_source(bind: &Bind, propagation: Option<u64>) -> Result<OwnedFd> {
+    copy_of(&bind.source, bind.reach, propagation, bind.attributes).within(|| "open source")
+}
+
+/// The sources that the container's side asks for, each when its turn comes.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// One for all mounts with the same mappings.
+    namespaces: Vec<(IdMappings, OwnedFd)>,
+}
+
+impl Sources {
+    /// The source of that step of the plan, for the first process of the container, id-mapped if it is to be. `refusal` is
+    /// what the process was told when it tried itself, which stands when we may do no more than it.
+    pub fn open(&mut self, plan: &MountsPlan, step: usize, process: &Child, refusal: Option<Error>) -> Result<OwnedFd> {
+        let no_step = || Error::new(Kind::Failed, format!("step {step} is no bind mount"));
+        let step = plan.steps.get(step).ok_or_else(no_step)?;
+        let What::Bind(bind) = &step.what else { return Err(no_step()) };
+        let opening = || {
+            let before = propagation_of_copy(&plan.root, &step.propagation);
+            let copy = match bind.opened_by {
+                OpenedBy::Host => open_source(bind, before)?,
+                OpenedBy::Inside => {
+                    among_mounts_of(process, || open_source(bind, before)).map_err(|error| refusal.unwrap_or(error))?
+                }
+            };
+            if let Some(id_map) = &bind.id_map {
+                let namespace = match &id_map.mappings {
+                    Some(mappings) => self.namespace_of(mappings, &step.property)?,
+                    None => &user_namespace_of(process.pid)?,
+                };
+                map_ids(&copy, id_map.reach, namespace, &bind.source)?;
+            }
+            Ok(copy)
+        };
+        opening().within(|| format!("{} {:?}", step.property, step.destination))
+    }
+
+    fn namespace_of(&mut self, mappings: &IdMappings, property: &str) -> Result<&OwnedFd> {
+        let index = match self.namespaces.iter().position(|(known, _)| known == mappings) {
+            Some(index) => index,
+            None => {
+                let namespace =
+                    mapped_user_namespace(mappings, property).within(|| "make a user namespace for the mapping")?;
+                self.namespaces.push((mappings.clone(), namespace));
+                self.namespaces.len() - 1
+            }
+        };
+        Ok(&self.namespaces[index].1)
+    }
+}
+
+fn map_ids(copy: &OwnedFd, reach: Reach, namespace: &OwnedFd, source: &Path) -> Result<()> {
     let user_namespace = u64::from(namespace.as_raw_fd().unsigned_abs());
     let attributes = Attributes { set: attr::IDMAP, user_namespace, ..Attributes::default() };
-    set_attributes(copy, id_map.reach, &attributes).map_err(|errno| {
-        let error = Error::call("mount_setattr(IDMAP)", errno);
-        match errno {
-            Errno::EINVAL => error.hint("its filesystem does not support id-mapped mounts, or it is mapped already"),
+    set_attributes(copy, reach, &attributes).map_err(|errno| {
+        let error = Error::call(format!("mount_setattr({source:?}, IDMAP)"), errno);
+        match (errno, reach) {
+            (Errno::EINVAL, Reach::Mount) => error.hint("its filesystem does not support id-mapped mounts"),
+            (Errno::EINVAL, Reach::Tree) => {
+                error.hint("its filesystem, or that of a mount below it, does not support id-mapped mounts")
+            }
+            (Errno::EPERM, _) => {
+                error.hint("it is id-mapped already, its filesystem is not ours, or the user namespace maps nothing")
+            }
+            (Errno::ENOSYS, _) => error.hint("id-mapped mounts need Linux 5.12"),
             _ => error,
         }
     })

@@ -66,28 +66,44 @@ pub fn attach_root(_: &Inside, root: &Root) -> Result<Rootfs> {
     attaching().within(|| "root.path: attach")
 }
 
-/// Attaches all mounts in order. `cgroup_ready` makes sure that we are in our cgroup and its namespace: it is called before
-/// the first mount that shows them.
-pub fn attach_all(
-    inside: &Inside,
-    rootfs: &mut Rootfs,
-    plan: &MountsPlan,
-    cgroup_ready: &mut dyn FnMut(&Inside) -> Result<()>,
-) -> Result<()> {
-    for step in &plan.steps {
+/// What we need of the host meanwhile.
+pub trait Rendezvous {
+    /// Returns when we are in our cgroup and its namespace.
+    fn enter_cgroup(&mut self, inside: &Inside) -> Result<()>;
+    /// A detached copy of the source of that step of the plan, made with the host's rights; `refusal` says why it was not
+    /// made with ours.
+    fn source(&mut self, inside: &Inside, step: usize, refusal: Option<Error>) -> Result<OwnedFd>;
+}
+
+/// Attaches all mounts in order.
+pub fn attach_all(inside: &Inside, rootfs: &mut Rootfs, plan: &MountsPlan, host: &mut dyn Rendezvous) -> Result<()> {
+    for (index, step) in plan.steps.iter().enumerate() {
         let mut attaching = || -> Result<()> {
             let mounted = match &step.what {
                 What::Filesystem(filesystem) => {
                     if filesystem.needs_cgroup {
-                        cgroup_ready(inside)?;
+                        host.enter_cgroup(inside)?;
                     }
                     attach_filesystem(rootfs, step, filesystem)?
                 }
-                What::Bind(bind) => attach_bind(rootfs, &plan.root, step, bind)?,
+                What::Bind(bind) => {
+                    let copy = match (&bind.id_map, bind.opened_by) {
+                        (Some(_), _) => host.source(inside, index, None)?,
+                        (None, OpenedBy::Host) => taken(bind.copy)?,
+                        (None, OpenedBy::Inside) => match open_source(&plan.root, step, bind) {
+                            // The root of a user namespace need not be able to search what leads to a volume.
+                            Err(error) if error.errno() == Some(Errno::EACCES) => {
+                                host.source(inside, index, Some(error))?
+                            }
+                            opened => opened?,
+                        },
+                    };
+                    attach_bind(rootfs, step, bind, copy)?
+                }
                 What::Remount(filesystem) => remount(rootfs, step, filesystem)?,
                 What::CgroupV1(cgroup) => {
                     if cgroup.own_namespace {
-                        cgroup_ready(inside)?;
+                        host.enter_cgroup(inside)?;
                     }
                     attach_cgroup_v1(rootfs, step, cgroup)?
                 }
@@ -211,14 +227,12 @@ fn complain(context: &Context, call: String, errno: Errno) -> Error {
     }
 }
 
-fn attach_bind(rootfs: &Rootfs, root: &Root, step: &Step, bind: &Bind) -> Result<OwnedFd> {
-    let copy = match bind.opened_by {
-        OpenedBy::Host => taken(bind.copy)?,
-        OpenedBy::Inside => {
-            let propagation = propagation_of_copy(root, &step.propagation);
-            copy_of(&bind.source, bind.reach, propagation, bind.attributes).within(|| "open source")?
-        }
-    };
+fn open_source(root: &Root, step: &Step, bind: &Bind) -> Result<OwnedFd> {
+    let propagation = propagation_of_copy(root, &step.propagation);
+    copy_of(&bind.source, bind.reach, propagation, bind.attributes).within(|| "open source")
+}
+
+fn attach_bind(rootfs: &Rootfs, step: &Step, bind: &Bind, copy: OwnedFd) -> Result<OwnedFd> {
     let is_directory = file_type(&copy)? == SFlag::S_IFDIR;
     let missing = if is_directory { Missing::Directory } else { Missing::File };
     let target = rootfs.dir.find_or_make(&step.destination, missing)?;

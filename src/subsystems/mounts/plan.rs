@@ -111,11 +111,11 @@ pub struct Filesystem {
 /// only be attached when it was copied in the namespace that it goes to. So the container's side opens sources, but for:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenedBy {
-    /// The rule.
+    /// The rule. What our rights do not suffice for the host opens when its turn comes, among our mounts.
     Inside,
-    /// The container joins a mount namespace in which paths mean something else, the volume is to stay a peer of the host's
-    /// mount, or is id-mapped, which takes the rights over its filesystem. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep a
-    /// container's root from making it writable again.
+    /// The container joins a mount namespace in which paths mean something else, or the volume is to stay a peer of the
+    /// host's mount. Not for user namespaces: a copy made on the host has none of the locks (mount_namespaces(7)) that keep
+    /// a container's root from making it writable again.
     Host,
 }
 
@@ -127,34 +127,44 @@ pub struct Bind {
     pub reach: Reach,
     pub attributes: Change,
     pub opened_by: OpenedBy,
-    /// Whose files they seem to be.
+    /// Whose files they seem to be. Mapping ids takes the rights over the filesystem, so this copy is made by the host when
+    /// its turn comes: in our mount namespace or in the container's, as `opened_by` has it.
     pub id_map: Option<IdMap>,
-    /// A detached copy, if the host opened it.
+    /// A detached copy, if the host opened it before.
     pub copy: Option<Passed>,
 }
 
 /// An id-mapped mount (mount_setattr(2), since 5.12).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct IdMap {
-    pub mappings: IdMappings,
+    /// Container ids are those of the files, host ids those that they get. `None`: those of the container's user namespace.
+    pub mappings: Option<IdMappings>,
+    /// `idmap` or `ridmap`.
     pub reach: Reach,
 }
 
 impl IdMap {
-    /// SPEC(config, "mounts"): the mount's own mappings, else the container's; `idmap` without either is an error.
-    fn new(mount: &Mount, options: &Options, config: &Config) -> Result<Option<Self>> {
-        let Some(reach) = options.id_map.or(mount.id_mappings.as_ref().map(|_| Reach::Mount)) else { return Ok(None) };
-        if options.bind.is_none() {
-            let property = format!("{}.options", mount.property);
-            return Err(Error::unsupported(property, "only bind mounts can be id-mapped"));
+    /// SPEC(config, "mounts"): the mount's own mappings, with or without an option; else those of the container, whose
+    /// user namespace the configuration was checked for.
+    ///
+    /// COMPAT(Podman): it writes the mappings and takes the option out.
+    fn new(mount: &Mount, options: &Options) -> Result<Option<Self>> {
+        let refused = |property: &str, why| Err(Error::unsupported(format!("{}.{property}", mount.property), why));
+        if options.data.iter().any(|(key, _)| key == "idmap" || key == "ridmap") {
+            return refused(
+                "options",
+                "a mapping in the option itself is not known: write uidMappings and gidMappings",
+            );
         }
-        match mount.id_mappings.as_ref().or(config.linux.id_mappings.as_ref()) {
-            Some(mappings) => Ok(Some(Self { mappings: mappings.clone(), reach })),
-            None => {
-                let property = format!("{}.uidMappings", mount.property);
-                Err(Error::invalid(property, "an id-mapped mount needs them where the container has none of its own"))
-            }
+        let (property, reach) = match (options.id_map, &mount.id_mappings) {
+            (Some(reach), _) => ("options", reach),
+            (None, Some(_)) => ("uidMappings", Reach::Mount),
+            (None, None) => return Ok(None),
+        };
+        match (options.bind, options.remount) {
+            (Some(_), false) => Ok(Some(Self { mappings: mount.id_mappings.clone(), reach })),
+            (Some(_), true) => refused(property, "a mount that is there already cannot be id-mapped"),
+            (None, _) => refused(property, "only bind mounts can be id-mapped"),
         }
     }
 }
@@ -263,7 +273,7 @@ impl Step {
         if mount.destination == Path::new("/") {
             return Err(Error::invalid(format!("{}.destination", mount.property), "the root itself cannot be covered"));
         }
-        let id_map = IdMap::new(mount, &options, config)?;
+        let id_map = IdMap::new(mount, &options)?;
         let what = if options.remount {
             What::Remount(remount(mount, &options, circumstances))
         } else if let Some(reach) = options.bind {
@@ -272,7 +282,7 @@ impl Step {
                 .as_deref()
                 .ok_or_else(|| Error::invalid(format!("{}.source", mount.property), "a bind mount needs one"))?;
             let source = circumstances.bundle.join(source);
-            let opened_by = if id_map.is_some() { OpenedBy::Host } else { opened_by(config, &options) };
+            let opened_by = opened_by(config, &options);
             What::Bind(Bind { source, reach, attributes: options.mount, opened_by, id_map, copy: None })
         } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
             cgroup(mount, &options, config, circumstances)
@@ -406,7 +416,49 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::IdMapping;
     use crate::machine::cgroups::Hierarchy;
+
+    /// Which mounts are id-mapped, how far and with whose mappings, and what is refused.
+    #[test]
+    fn id_maps() {
+        let maps = IdMappings {
+            uids: vec![IdMapping { container_id: 0, host_id: 7, size: 1 }],
+            gids: vec![IdMapping { container_id: 0, host_id: 8, size: 1 }],
+        };
+        let id_map = |own: bool, words: &[&str]| {
+            let mount = Mount {
+                property: "mounts[0]".to_owned(),
+                destination: "/m".into(),
+                kind: String::new(),
+                source: None,
+                options: Vec::new(),
+                id_mappings: own.then(|| maps.clone()),
+            };
+            IdMap::new(&mount, &Options::parse(words.iter().copied())).map_err(|error| error.to_string())
+        };
+        for (own, words, reach) in [
+            (false, &["bind", "idmap"][..], Some(Reach::Mount)),
+            (false, &["rbind", "ridmap"], Some(Reach::Tree)),
+            (true, &["rbind", "ridmap"], Some(Reach::Tree)),
+            (true, &["rbind"], Some(Reach::Mount)),
+            (true, &["rbind", "ridmap", "idmap"], Some(Reach::Mount)),
+            (false, &["rbind"], None),
+        ] {
+            let mappings = own.then(|| maps.clone());
+            assert_eq!(id_map(own, words), Ok(reach.map(|reach| IdMap { mappings, reach })), "{own} {words:?}");
+        }
+        for (own, words, refusal) in [
+            (true, &["idmap"][..], "mounts[0].options: only bind mounts"),
+            (true, &[], "mounts[0].uidMappings: only bind mounts"),
+            (false, &["bind", "remount", "ridmap"], "mounts[0].options: a mount that is there already"),
+            (false, &["bind", "idmap=uids=0-1-1"], "mounts[0].options: a mapping in the option itself"),
+            (true, &["bind", "ridmap=gids=0-1-1"], "mounts[0].options: a mapping in the option itself"),
+        ] {
+            let error = id_map(own, words).unwrap_err();
+            assert!(error.starts_with(refusal), "{own} {words:?} {error}");
+        }
+    }
 
     /// What a filesystem of each kind is told of `linux.mountLabel`: as a parameter, and on its root.
     #[test]

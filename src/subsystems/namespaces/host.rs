@@ -5,15 +5,18 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{chroot, fchdir};
 
 use super::route::{Route, ViaIntermediate};
 use super::{InsideNamespaces, Intermediate, Join, clone_flag, id_maps};
 use crate::config::linux::TimeOffset;
 use crate::config::{IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
-use crate::error::{Error, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::sys;
+use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
@@ -63,36 +66,67 @@ fn own_namespace(kind: NamespaceKind) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// A user namespace with these mappings and nobody in it, for id-mapped mounts.
+/// A user namespace with these mappings and nobody in it, for id-mapped mounts. `property` is whose they are.
 ///
 /// A namespace needs a process to be made. This one does nothing: it waits for its ids to be mapped, is never told that they
 /// are, and ends when we let go.
-pub fn mapped_user_namespace(mappings: &IdMappings) -> Result<OwnedFd> {
-    let making = || -> Result<OwnedFd> {
-        let (gate, ours) = nix::unistd::pipe2(OFlag::O_CLOEXEC).or_call(|| "pipe2")?;
-        let child = sys::clone::launch(&sys::clone::Launch {
-            namespaces: clone_flag(NamespaceKind::User),
-            cgroup: None,
-            executable: gate.as_fd(),
-            arguments: &[],
-            keep: &[gate.as_raw_fd()],
-            preserved: 0,
-            ids_mapped: Some(gate.as_fd()),
-            report: gate.as_fd(),
-        })
-        .or_call(|| "clone3(NEWUSER)")?;
-        let mapped = id_maps::write(child.pid, mappings).and_then(|()| {
-            let path = format!("/proc/{}/ns/user", child.pid);
-            open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
-        });
-        drop(ours);
-        match sys::pidfd::reap(&child.pidfd) {
-            // An embedder that waits for all its children was faster.
-            Ok(_) | Err(Errno::ECHILD) => mapped,
-            Err(errno) => Err(Error::call("waitid(user namespace)", errno)),
-        }
+pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<OwnedFd> {
+    let (gate, ours) = nix::unistd::pipe2(OFlag::O_CLOEXEC).or_call(|| "pipe2")?;
+    let child = sys::clone::launch(&sys::clone::Launch {
+        namespaces: clone_flag(NamespaceKind::User),
+        cgroup: None,
+        executable: gate.as_fd(),
+        arguments: &[],
+        keep: &[],
+        preserved: 0,
+        ids_mapped: Some(gate.as_fd()),
+        report: gate.as_fd(),
+    })
+    .or_call(|| "clone3(NEWUSER)")?;
+    let mapped = id_maps::write(child.pid, mappings, property).and_then(|()| user_namespace_of(child.pid));
+    drop(ours);
+    match sys::pidfd::reap(&child.pidfd) {
+        // An embedder that waits for all its children was faster.
+        Ok(_) | Err(Errno::ECHILD) => mapped,
+        Err(errno) => Err(Error::call("waitid(user namespace)", errno)),
+    }
+}
+
+/// The user namespace that a process is in.
+pub fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
+}
+
+/// Does something in the mount namespace and from the root of a process that has not executed a program yet, with our own
+/// rights: in a thread, because only that can leave our mount namespace.
+pub fn among_mounts_of<T: Send>(process: &Child, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let path = format!("/proc/{}/root", process.pid);
+    let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .or_call(|| format!("open({path:?})"))?;
+    let enter = || -> Result<()> {
+        // Root and working directory are common to all threads until one takes its own.
+        unshare(CloneFlags::CLONE_FS).or_call(|| "unshare(FS)")?;
+        setns(&process.pidfd, CloneFlags::CLONE_NEWNS).map_err(|errno| {
+            let error = Error::call("setns(pidfd, NEWNS)", errno);
+            match errno {
+                Errno::EPERM => error.hint("takes CAP_SYS_ADMIN and CAP_SYS_CHROOT on the host"),
+                _ => error,
+            }
+        })?;
+        // setns leads to the root of the namespace; we may be in a chroot, and the process with us.
+        fchdir(&root).or_call(|| "fchdir(root)")?;
+        chroot(".").or_call(|| "chroot(\".\")")
     };
-    making().within(|| "make a user namespace for the mapping")
+    let there = || {
+        enter().within(|| "enter the container's mount namespace")?;
+        act()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, there);
+        let thread = thread.map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Writes the clock offsets of a process that made a new time namespace (time_namespaces(7), since 5.6).
@@ -112,5 +146,5 @@ pub fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
     text.lines()
         .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
         .filter(|pid| *pid > 0)
-        .ok_or_else(|| Error::new(crate::error::Kind::ProcessGone, format!("{path}: the process is gone")))
+        .ok_or_else(|| Error::new(Kind::ProcessGone, format!("{path}: the process is gone")))
 }

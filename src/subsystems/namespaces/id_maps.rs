@@ -21,8 +21,8 @@ use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::sys;
 
-/// Writes both maps of a process in a new user namespace.
-pub fn write(pid: i32, mappings: &IdMappings) -> Result<()> {
+/// Writes both maps of a process in a new user namespace. `property` is what has the mappings: `linux`, `mounts[3]`.
+pub fn write(pid: i32, mappings: &IdMappings, property: &str) -> Result<()> {
     let (user, group) = (geteuid(), getegid());
     let writer = |lines: &[IdMapping], own| Writer::of(lines, own, user.is_root());
     let gids = || match writer(&mappings.gids, group.as_raw()) {
@@ -38,8 +38,8 @@ pub fn write(pid: i32, mappings: &IdMappings) -> Result<()> {
         Writer::Privileged | Writer::User => write_file(pid, "uid_map", &mappings.uids),
         Writer::Helper => run_helper("newuidmap", pid, &mappings.uids),
     };
-    gids().within(|| "linux.gidMappings")?;
-    uids().within(|| "linux.uidMappings")
+    gids().within(|| format!("{property}.gidMappings"))?;
+    uids().within(|| format!("{property}.uidMappings"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
