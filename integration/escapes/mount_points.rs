@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::host::{Host, SECRET};
-use super::race::{Exchange, for_some_seconds};
+use super::race::{Exchange, until_one_is_made};
 use crate::support::{Bundle, rootfs};
 
 /// runc before 1.0.0-rc95: a mount point was checked as a path and then used as a path. A container that shares a volume put
@@ -26,15 +26,13 @@ fn cve_2021_30465_a_mount_point_is_exchanged_with_a_symlink() {
     let bundle = bundle.bind(volumes.join("two"), "/one/last", &[]);
     bundle.write();
     let exchange = Exchange::of(&volumes.join("one/real"), &volumes.join("one/link"));
-    let mut made = false;
-    for_some_seconds(|| {
+    until_one_is_made(|| {
         let output = bundle.command("run").output();
         assert!(!output.stdout.contains(SECRET), "a directory of the host was mounted: {output:#?}");
-        made |= output.stdout.contains("ran");
+        output.stdout.contains("ran")
     });
     drop(exchange);
     host.is_as_it_was();
-    assert!(made, "no container was ever made");
 }
 
 /// runc before 1.1.14: missing mount points were made by path, so that exchanging a directory of a volume with a symlink made
@@ -49,8 +47,8 @@ fn cve_2024_45310_mount_points_are_made_on_the_host() {
     fs::write(bundle.path("source"), "").unwrap();
     let mut bundle = bundle.bind(&volume, "/volume", &[]);
     let exchange = Exchange::of(&volume.join("place"), &volume.join("link"));
-    let (mounts, mut made, mut number) = (bundle.config["mounts"].clone(), false, 0);
-    for_some_seconds(|| {
+    let (mounts, mut number) = (bundle.config["mounts"].clone(), 0);
+    until_one_is_made(|| {
         // New names each time: what is there need not be made.
         number += 1;
         bundle.config["mounts"] = mounts.clone();
@@ -63,9 +61,8 @@ fn cve_2024_45310_mount_points_are_made_on_the_host() {
             bundle.config["mounts"].as_array_mut().unwrap().push(mount);
         }
         bundle.write();
-        made |= bundle.command("run").output().status.success();
+        bundle.command("run").output().status.success()
     });
     drop(exchange);
     host.is_as_it_was();
-    assert!(made, "no container was ever made");
 }

@@ -20,6 +20,18 @@ pub fn for_some_seconds(mut attempt: impl FnMut()) {
     }
 }
 
+/// The same with attempts that say whether a container was made, which some must be: on a slow machine it takes more seconds.
+#[track_caller]
+pub fn until_one_is_made(mut attempt: impl FnMut() -> bool) {
+    let mut made = false;
+    for_some_seconds(|| made |= attempt());
+    let end = Instant::now() + Duration::from_secs(60);
+    while !made && Instant::now() < end {
+        made = attempt();
+    }
+    assert!(made, "no container was ever made");
+}
+
 /// Exchanges two files (renameat2(2), RENAME_EXCHANGE) until it is dropped.
 pub struct Exchange {
     stop: Arc<AtomicBool>,
