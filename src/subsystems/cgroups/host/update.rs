@@ -61,13 +61,12 @@ impl Update<'_> {
         let names: Vec<&str> = changes.iter().map(|property| property.name.as_str()).collect();
         let before = systemd::host::read_properties(unit, &names)?;
         let files = systemd::files(version);
-        let others = files.iter().filter(|file| !writes.iter().any(|write| write.file == **file));
-        let others: Vec<Change> = others.filter_map(|file| self.exact(file)).collect();
-        // What they say by now need not be what was written: systemd may come by at any time.
+        let exact: Vec<Change> = files.iter().filter_map(|file| self.exact(file)).collect();
+        // What they said just now need not be what was written: systemd may come by at any time.
         let mut again = writes.iter().filter(|write| files.contains(&write.file.as_str()));
         let known = systemd::host::set_properties(unit, &changes)
-            .and_then(|()| again.try_for_each(|write| self.make(write)))
-            .and_then(|()| self.put_right(&others));
+            .and_then(|()| self.put_right(&exact))
+            .and_then(|()| again.try_for_each(|write| self.make(write)));
         known.map_err(|error| match systemd::host::set_properties(unit, &before) {
             Ok(()) => error,
             Err(also) => error.also(&also),
