@@ -246,7 +246,7 @@ fn a_create_that_fails_leaves_no_unit_and_does_not_wait() {
 fn a_cgroup_in_use_is_refused_and_left_alone() {
     differs!(Runc | Crun, "joins it");
     // On v1 systemd takes away the groups in which nobody is.
-    requires!(is_here() && !is_a_users() && cgroup::view() == cgroup::View::Unified, "root's systemd on cgroup v2");
+    requires!(is_here() && !is_a_users() && cgroup::view() == View::Unified, "root's systemd on cgroup v2");
     let bundle = in_default_slice(Bundle::new());
     bundle.write();
     let occupied = cgroup::Occupied::new(&bundle.cgroup).by_process_in(0);
