@@ -277,8 +277,7 @@ fn a_volume_that_stays_shared_with_the_host() {
     let container = bundle.mapped(&source, "/m", &["idmap", "rshared"], 1000).start();
     container.says("mounted");
     assert!(container.stdout().starts_with("1005\n"), "{}", container.stdout());
-    let table = Mountinfo::parse(&holder.sh("cat /proc/self/mountinfo").stdout);
-    assert_eq!(table.at(source.join("inner").to_str().unwrap()).source, "inner");
+    holder.has_inner_mount(&source);
     container.kill("KILL");
     container.wait();
     holder.sh(&format!("umount {}/inner", source.display()));

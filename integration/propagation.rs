@@ -122,8 +122,7 @@ fn a_shared_mount_sends_to_the_host_when_the_root_is_shared() {
     let source = volume(&bundle, &holder);
     let container = start(bundle.bind(&source, "/m", &["rshared"]), &holder);
     container.says("mounted");
-    let table = Mountinfo::parse(&holder.sh("cat /proc/self/mountinfo").stdout);
-    assert_eq!(table.at(source.join("inner").to_str().unwrap()).source, "inner");
+    holder.has_inner_mount(&source);
     container.kill("KILL");
     container.wait();
     holder.sh(&format!("umount {}/inner", source.display()));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::mountinfo::Mountinfo;
 use super::run::{Output, Run, Running};
 use super::wait::until;
 
@@ -45,6 +46,13 @@ impl Holder {
     /// A prefix that runs a command in the holder's mount namespace.
     pub fn enter(&self) -> Vec<String> {
         ["nsenter", "--mount", "--target", &self.pid().to_string(), "--"].map(str::to_owned).to_vec()
+    }
+
+    /// What a container has mounted as `inner`, in a volume that is shared with it, must be there.
+    #[track_caller]
+    pub fn has_inner_mount(&self, volume: &Path) {
+        let table = Mountinfo::parse(&self.sh("cat /proc/self/mountinfo").stdout);
+        assert_eq!(table.at(volume.join("inner").to_str().unwrap()).source, "inner");
     }
 
     /// Runs a script of the host's shell in the holder's mount namespace.
