@@ -42,13 +42,18 @@ impl Hierarchy {
     }
 }
 
+/// The place in the v2 hierarchy, from what `/proc/PID/cgroup` says (cgroups(7)).
+pub fn unified_path(content: &str) -> Option<&str> {
+    content.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
 /// Looks at the machine.
 pub fn probe() -> Result<CgroupLayout> {
     let own = procfs::read_own("/proc/self/cgroup")?;
     let kind = statfs(MOUNT_POINT).or_call(|| format!("statfs({MOUNT_POINT:?})"))?.filesystem_type();
     if kind == CGROUP2_SUPER_MAGIC {
         // Only one line counts, and mountinfo, which can be long, need not be read.
-        let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+        let own = unified_path(&own).unwrap_or("/").to_owned();
         return Ok(CgroupLayout::V2(Hierarchy { mount_point: MOUNT_POINT.into(), controllers: Vec::new(), own }));
     }
     v1(&procfs::read_own("/proc/self/mountinfo")?, &own)

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use super::directory::Directory;
 use crate::error::{Error, Result, Within};
 use crate::fs::procfs;
+use crate::machine::cgroups::unified_path;
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 use crate::subsystems::cgroups::systemd::{self, Unit};
 
@@ -60,7 +61,7 @@ impl Entrance {
     /// down, as systemd does, has all its processes below (cgroups(7), "no internal processes").
     pub fn beside(placement: &Placement, pid: i32) -> Result<Self> {
         let own = procfs::read_own(&format!("/proc/{pid}/cgroup"))?;
-        let unified = own.lines().find_map(|line| line.strip_prefix("0::"));
+        let unified = unified_path(&own);
         Self::at(placement, |group| match unified.filter(|path| path.starts_with(&group.path)) {
             Some(path) if group.version == Version::V2 => Group { path: path.to_owned(), ..group.clone() },
             _ => group.clone(),

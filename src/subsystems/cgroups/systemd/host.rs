@@ -11,6 +11,7 @@ use super::unit::object_path;
 use super::{Unit, UnitPlan};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs;
+use crate::machine::cgroups::unified_path;
 use crate::machine::systemd::{Answer, Bus, Connection, Refusal, Value};
 use crate::subsystems::cgroups::host::Directory;
 use crate::subsystems::cgroups::plan::Group;
@@ -161,7 +162,7 @@ pub fn is_out_of_reach(unit: &Unit, group: &Group) -> Result<bool> {
         return Ok(false);
     }
     let own = procfs::read_own("/proc/self/cgroup")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let own = unified_path(&own).unwrap_or("/");
     let common = Directory::at(&group.mount_point.join(common(own, &group.path)))?;
     Ok(common.open_file("cgroup.procs", OFlag::O_WRONLY).is_err())
 }
