@@ -11,9 +11,10 @@ use crate::subsystems::cgroups::{limits, restore};
 
 /// Sets one limit. A failure says what the group has instead, or what it uses now.
 pub fn write(group: &Group, directory: &Directory, write: &Write) -> Result<()> {
-    if !is_due(directory, write)? {
-        return Ok(());
-    }
+    if is_due(directory, write)? { set(group, directory, write) } else { Ok(()) }
+}
+
+fn set(group: &Group, directory: &Directory, write: &Write) -> Result<()> {
     directory
         .write(&write.file, &write.value)
         .map_err(|error| explain(error, group, directory, write))
@@ -47,7 +48,7 @@ impl Changes {
         // ORDER: asked for just before the write, as those before it may have changed it, and are taken back after it.
         let before = directory.read(&limit.file);
         let along = before.as_ref().map(|before| set_along(directory, limit, before)).unwrap_or_default();
-        write(group, directory, limit)?;
+        set(group, directory, limit)?;
         self.0.extend(along);
         match before {
             Ok(before) => {
