@@ -2,11 +2,10 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 
 use super::container::{Container, within};
@@ -262,7 +261,7 @@ impl Acts<'_> {
         let root = open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .or_call(|| format!("open({path:?})"))?;
         // Else the pid may have gone to somebody else before it was looked up.
-        if sys::wait::until_ready(self.init, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(pidfd)")? {
+        if !sys::pidfd::is_alive(self.init).or_call(|| "poll(pidfd)")? {
             return Err(Error::new(Kind::WrongStatus, phrases::EXEC_STOPPED).within(self.container.named()));
         }
         Ok(Some(root))

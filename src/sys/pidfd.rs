@@ -1,8 +1,10 @@
 //! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2) with P_PIDFD.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 /// A descriptor of the process `pid` (since 5.3). Whether it is the process that was meant, the caller must check
@@ -10,6 +12,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 pub fn open(pid: i32) -> nix::Result<OwnedFd> {
     // SAFETY: the call takes two integers. The descriptor is close-on-exec by itself.
     super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Whether it has not ended yet.
+pub fn is_alive(pidfd: impl AsFd) -> nix::Result<bool> {
+    super::wait::until_ready(pidfd, PollFlags::POLLIN, Instant::now()).map(|ended| !ended)
 }
 
 /// Sends a signal to exactly that process (since 5.1).

@@ -199,8 +199,7 @@ fn anybody(placement: &Placement) -> Result<Option<OwnedFd>> {
 }
 
 fn is_alive(pidfd: &OwnedFd) -> Result<bool> {
-    let gone = sys::wait::until_ready(pidfd, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(pidfd)")?;
-    Ok(!gone)
+    sys::pidfd::is_alive(pidfd).or_call(|| "poll(pidfd)")
 }
 
 /// `None`: the group is gone.
