@@ -62,6 +62,7 @@ mod resources;
 mod rlimits;
 mod rootfs;
 mod rootless;
+mod scheduling;
 mod seccomp;
 mod state_and_list;
 mod sysctl;

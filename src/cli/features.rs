@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use corten::config::execution::{MEMORY_POLICY_FLAGS, memory_policy_modes};
 use corten::config::process::CAPABILITIES;
 use corten::error::Result;
 use corten::subsystems::hooks::OCI_VERSION;
@@ -86,7 +87,8 @@ fn linux() -> LinuxFeature {
     let mut rdt = IntelRdt::default();
     rdt.set_enabled(Some(false)).set_schemata(Some(false)).set_monitoring(Some(false));
     let mut policy = MemoryPolicy::default();
-    policy.set_modes(Some(Vec::new())).set_flags(Some(Vec::new()));
+    policy.set_modes(owned(memory_policy_modes()));
+    policy.set_flags(owned(MEMORY_POLICY_FLAGS.into_iter().map(|(name, _)| name)));
     let mut linux = LinuxFeature::default();
     linux
         .set_namespaces(Some(vec![
@@ -99,7 +101,7 @@ fn linux() -> LinuxFeature {
             Namespace::User,
             Namespace::Uts,
         ]))
-        .set_capabilities(Some(CAPABILITIES.iter().map(|name| (*name).to_owned()).collect()))
+        .set_capabilities(owned(CAPABILITIES))
         .set_cgroup(Some(cgroup))
         .set_seccomp(Some(seccomp_features()))
         .set_apparmor(Some(Apparmor::default().set_enabled(Some(true)).clone()))
@@ -113,9 +115,12 @@ fn linux() -> LinuxFeature {
     linux
 }
 
+fn owned(names: impl IntoIterator<Item = &'static str>) -> Option<Vec<String>> {
+    Some(names.into_iter().map(str::to_owned).collect())
+}
+
 fn seccomp_features() -> Seccomp {
     use LinuxSeccompAction as Action;
-    let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     let flags = |taken: fn(u64) -> bool| {
         let named = seccomp::FLAGS.into_iter().filter(|(_, bit)| taken(*bit));
         Some(named.map(|(name, _)| format!("SECCOMP_FILTER_FLAG_{name}")).collect())
@@ -134,7 +139,7 @@ fn seccomp_features() -> Seccomp {
             Action::ScmpActTrace,
             Action::ScmpActTrap,
         ]))
-        .set_operators(owned(&[
+        .set_operators(owned([
             "SCMP_CMP_EQ",
             "SCMP_CMP_GE",
             "SCMP_CMP_GT",

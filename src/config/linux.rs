@@ -7,6 +7,7 @@ use oci_spec::runtime;
 use serde::{Deserialize, Serialize};
 
 use super::document::Node;
+use super::execution::Execution;
 use super::presence::require;
 use super::process::{User, check_id};
 use super::property::{Property, absolute, member, unless_empty};
@@ -42,6 +43,8 @@ pub struct Linux {
     pub seccomp: Option<Seccomp>,
     /// Offsets of the clocks in a new time namespace, by clock ("monotonic", "boottime").
     pub time_offsets: BTreeMap<String, TimeOffset>,
+    /// What every process of the container starts with.
+    pub execution: Execution,
 }
 
 /// The eight kinds, in the order in which a process joins them.
@@ -227,7 +230,6 @@ impl Linux {
     pub(super) fn check(spec: Option<&runtime::Linux>, given: &Node<'_>, warnings: &mut Vec<String>) -> Result<Self> {
         let Some(spec) = spec else { return Ok(Self::default()) };
         refuse_later_properties(spec)?;
-        check_personality(spec)?;
         let namespaces = check_namespaces(spec)?;
         Ok(Self {
             id_mappings: check_id_mappings(spec, &namespaces)?,
@@ -244,6 +246,7 @@ impl Linux {
             mount_label: unless_empty(spec.mount_label().as_ref()),
             seccomp: spec.seccomp().as_ref().map(Seccomp::check).transpose()?,
             time_offsets: check_time_offsets(spec, &namespaces)?,
+            execution: Execution::check(spec, given)?,
             namespaces,
         })
     }
@@ -273,24 +276,7 @@ fn refuse_later_properties(spec: &runtime::Linux) -> Result<()> {
     if spec.intel_rdt().is_some() {
         return Err(Error::unsupported("linux.intelRdt", "resource director technology is not supported yet"));
     }
-    if spec.memory_policy().is_some() {
-        return Err(Error::unsupported("linux.memoryPolicy", "setting a memory policy is not supported yet"));
-    }
     Ok(())
-}
-
-/// SPEC(config, linux.personality): LINUX without flags is what every process has.
-fn check_personality(spec: &runtime::Linux) -> Result<()> {
-    let Some(personality) = spec.personality() else { return Ok(()) };
-    if let Some(flag) = personality.flags().iter().flatten().next() {
-        return Err(Error::unsupported("linux.personality.flags[0]", format!("{flag:?} is not supported, no flag is")));
-    }
-    match personality.domain() {
-        runtime::LinuxPersonalityDomain::PerLinux => Ok(()),
-        runtime::LinuxPersonalityDomain::PerLinux32 => {
-            Err(Error::unsupported("linux.personality.domain", "LINUX32 is not supported yet"))
-        }
-    }
 }
 
 /// SPEC(config, linux.namespaces): a duplicate is an error, a path must be absolute.
@@ -937,16 +923,6 @@ mod tests {
                     "RDT",
                     linux(json!({"intelRdt": {"enableCMT": "removed"}})),
                     "linux.intelRdt: resource director technology is not supported yet",
-                ),
-                (
-                    "memory policy",
-                    linux(json!({"memoryPolicy": {"mode": "MPOL_LOCAL"}})),
-                    "linux.memoryPolicy: setting a memory policy is not supported yet",
-                ),
-                (
-                    "LINUX32",
-                    linux(json!({"personality": {"domain": "LINUX32"}})),
-                    "linux.personality.domain: LINUX32 is not supported yet",
                 ),
                 (
                     "flags",

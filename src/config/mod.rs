@@ -4,8 +4,8 @@
 //! the limit"), never "not decided yet". It is the same on every machine: nothing here looks at the kernel, at files or
 //! at the environment. What it refuses names the JSON path of the value and says why.
 //!
-//! One file per chapter of the specification: [`process`], [`mounts`], [`hooks`], [`linux`], [`resources`], [`seccomp`];
-//! `top` is what stands beside them. Each holds the checked types and one function for each MUST. [`parse`] drives:
+//! One file per chapter of the specification: [`process`] with [`scheduling`], [`mounts`], [`hooks`], [`linux`] with
+//! [`execution`], [`resources`], [`seccomp`]; `top` is what stands beside them. Each holds the checked types and one function for each MUST. [`parse`] drives:
 //! `document` is the JSON as it was written, `presence` what must be there, `normalise` what oci-spec is too strict for.
 //! [`spec`] is the other direction, the example that the `spec` command writes.
 //! What a mount option means is a matter of the mounts subsystem; here options are still words.
@@ -14,15 +14,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 mod document;
+pub mod execution;
 pub mod hooks;
 pub mod linux;
 pub mod mounts;
 mod normalise;
+pub mod number_set;
 pub mod parse;
 mod presence;
 pub mod process;
 pub(crate) mod property;
 pub mod resources;
+pub mod scheduling;
 pub mod seccomp;
 pub mod spec;
 #[cfg(test)]
@@ -32,6 +35,7 @@ mod top;
 pub use hooks::{Hook, Hooks};
 pub use linux::{Device, IdMapping, IdMappings, Linux, NamespaceChoice, NamespaceKind, Namespaces, Propagation};
 pub use mounts::Mount;
+pub use number_set::NumberSet;
 pub use process::{CapSet, Capabilities, Process, Rlimit, User};
 pub use resources::Resources;
 

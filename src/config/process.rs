@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Node;
 use super::presence::require;
-use super::property::{Property, absolute, check_number_list, unless_empty};
+use super::property::{Property, absolute, unless_empty};
+use super::scheduling::{ExecAffinity, IoPriority, Scheduler};
 use crate::error::{Error, Result};
 
 /// The checked chapter.
@@ -36,6 +37,12 @@ pub struct Process {
     pub apparmor_profile: Option<String>,
     /// An SELinux label to change to at execve.
     pub selinux_label: Option<String>,
+    /// `None`: inherited, not touched.
+    pub scheduler: Option<Scheduler>,
+    /// `None`: inherited, not touched.
+    pub io_priority: Option<IoPriority>,
+    /// `None`: a process of exec may run on all CPUs of the container.
+    pub exec_affinity: Option<ExecAffinity>,
 }
 
 /// `terminal` and `consoleSize`.
@@ -150,8 +157,6 @@ pub const RLIMITS: [(&str, u32); 16] = [
 impl Process {
     /// Checks the chapter. `given` is the object as written, where oci-spec does not tell absent from 0.
     pub(super) fn check(spec: &runtime::Process, given: &Node<'_>, warnings: &mut Vec<String>) -> Result<Self> {
-        refuse_later_properties(spec)?;
-        check_exec_cpu_affinity(given)?;
         Ok(Self {
             terminal: check_terminal(spec, given)?,
             cwd: absolute("process.cwd", spec.cwd())?,
@@ -164,39 +169,11 @@ impl Process {
             oom_score_adj: check_oom_score_adj(spec)?,
             apparmor_profile: unless_empty(spec.apparmor_profile().as_ref()),
             selinux_label: unless_empty(spec.selinux_label().as_ref()),
+            scheduler: Scheduler::check(spec.scheduler().as_ref(), given)?,
+            io_priority: IoPriority::check(spec.io_priority().as_ref(), given)?,
+            exec_affinity: ExecAffinity::check(given)?,
         })
     }
-}
-
-/// What a later release adds must not do nothing until then.
-fn refuse_later_properties(spec: &runtime::Process) -> Result<()> {
-    if spec.scheduler().is_some() {
-        return Err(Error::unsupported("process.scheduler", "setting a scheduler is not supported yet"));
-    }
-    if spec.io_priority().is_some() {
-        return Err(Error::unsupported("process.ioPriority", "setting an I/O priority is not supported yet"));
-    }
-    Ok(())
-}
-
-/// SPEC(config, process.execCPUAffinity): for processes that exec adds; here only its lists are checked.
-fn check_exec_cpu_affinity(given: &Node<'_>) -> Result<()> {
-    for key in ["initial", "final"] {
-        let property = format!("process.execCPUAffinity.{key}");
-        let value = given.get("execCPUAffinity").get(key);
-        let Some(list) = value.text() else {
-            if value.is_given() {
-                return Err(Error::invalid(property, format!("expected a string, found {}", value.kind())));
-            }
-            continue;
-        };
-        // The schema allows blanks.
-        let list: String = list.chars().filter(|letter| *letter != ' ').collect();
-        if !list.is_empty() {
-            check_number_list(&property, &list)?;
-        }
-    }
-    Ok(())
 }
 
 /// SPEC(config, process.consoleSize): ignored without a terminal; height and width are required in it.
@@ -479,21 +456,6 @@ mod tests {
                     "capability",
                     process(json!({"capabilities": {"bounding": [5]}})),
                     "process.capabilities.bounding[0]: invalid type: integer 5, expected a string",
-                ),
-            ],
-        );
-        assert_refused(
-            Kind::Unsupported,
-            &[
-                (
-                    "scheduler",
-                    process(json!({"scheduler": {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_DL_OVERRUN"]}})),
-                    "process.scheduler: setting a scheduler is not supported yet",
-                ),
-                (
-                    "I/O priority",
-                    process(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 0}})),
-                    "process.ioPriority: setting an I/O priority is not supported yet",
                 ),
             ],
         );

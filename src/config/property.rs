@@ -69,23 +69,6 @@ pub(super) fn unless_empty(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
 
-/// SPEC(config): lists of CPUs and memory nodes are written `0-3,7`.
-pub(super) fn check_number_list(property: &str, list: &str) -> Result<()> {
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits { text.parse::<u32>().ok() } else { None }
-    };
-    let fits = |range: &str| match range.split_once('-') {
-        None => number(range).is_some(),
-        Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
-    };
-    if list.split(',').all(fits) {
-        Ok(())
-    } else {
-        Err(Error::invalid(property, format!("{list:?} is not a list of numbers and ranges such as \"0-3,7\"")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,25 +84,5 @@ mod tests {
         assert_eq!(Property::Key(&Property::Document("process"), "cwd").to_string(), "process.cwd");
         assert_eq!(top.to_string(), "the document");
         assert_eq!(member("linux.rdma", "mlx5_1"), "linux.rdma.mlx5_1");
-    }
-
-    #[test]
-    fn number_lists() {
-        let rows = [
-            ("0", true),
-            ("0-3,7", true),
-            ("3-3", true),
-            ("", false),
-            ("3-1", false),
-            ("1,", false),
-            ("-1", false),
-            ("+1", false),
-            ("1-2-3", false),
-            ("a", false),
-            ("4294967296", false),
-        ];
-        for (list, good) in rows {
-            assert_eq!(check_number_list("x", list).is_ok(), good, "{list:?}");
-        }
     }
 }

@@ -6,7 +6,8 @@ use oci_spec::runtime;
 
 use super::document::Node;
 use super::linux::{device_major, device_minor};
-use super::property::{check_number_list, member, unless_empty};
+use super::number_set;
+use super::property::{member, unless_empty};
 use crate::error::{Error, Result};
 
 /// Every limit of the specification. What a cgroup driver cannot do with one of them, its plan refuses by name.
@@ -288,7 +289,7 @@ fn check_cpu(spec: &runtime::LinuxCpu) -> Result<Cpu> {
         idle: check_idle(spec)?,
     };
     for (property, list) in [("linux.resources.cpu.cpus", &cpu.cpus), ("linux.resources.cpu.mems", &cpu.mems)] {
-        list.as_ref().map_or(Ok(()), |list| check_number_list(property, list))?;
+        list.as_ref().map_or(Ok(()), |list| number_set::check_list(property, list))?;
     }
     check_burst(&cpu)?;
     Ok(cpu)

@@ -207,7 +207,7 @@ impl Acts<'_> {
             console_socket: self.handover.console_socket.as_ref(),
         }
         .hold()?;
-        process::host::set_rlimits(process.pid(), &plan.from_outside)?;
+        process::host::settle(process.pid(), &plan.from_outside)?;
         self.handover.pidfd(PidfdName::Standard, &process)?;
         self.handover.pid(process.pid())?;
         if self.start_by == StartBy::AnotherProcess {

@@ -101,6 +101,9 @@ impl ProcessChoice {
                     process.capabilities = process.capabilities.or(own.capabilities);
                     process.apparmor_profile = process.apparmor_profile.or_else(|| own.apparmor_profile.clone());
                     process.selinux_label = process.selinux_label.or_else(|| own.selinux_label.clone());
+                    process.scheduler = process.scheduler.or(own.scheduler);
+                    process.io_priority = process.io_priority.or(own.io_priority);
+                    process.exec_affinity = process.exec_affinity.or_else(|| own.exec_affinity.clone());
                     if process.rlimits.is_empty() {
                         process.rlimits.clone_from(&own.rlimits);
                     }
@@ -221,7 +224,7 @@ impl Acts<'_> {
                 placement: Placement::default(),
                 earlier_oom_kills: 0,
             };
-            spawn::launch(wanted, &sealed)
+            process::host::on_cpus(decided.initial_cpus.as_ref(), || spawn::launch(wanted, &sealed))
         };
         let (mut launched, channel) = match launch(&entrance) {
             Err(error) if error.errno() == Some(Errno::EBUSY) && self.request.cgroups.is_empty() => {
@@ -239,7 +242,7 @@ impl Acts<'_> {
             acts: self,
         };
         let terminal = talk.hold(&mut launched, &channel)?;
-        process::host::set_rlimits(launched.pid(), &decided.from_outside)?;
+        process::host::settle(launched.pid(), &decided.from_outside)?;
         self.handover.pidfd(PidfdName::Setns, &launched)?;
         channel.go()?;
         if let Some(pidfd) = launched.pidfd() {

@@ -35,7 +35,9 @@ pub fn become_program(in_root: InRoot, root: &RootDir, becoming: &Becoming<'_>) 
     let Becoming { channel, wanted, start, preserved_fds, .. } = *becoming;
     let environment = process::environment(&in_root, root, wanted);
     process::enter_cwd(&in_root, wanted)?;
-    reset_inherited()?;
+    // The caller's ignored signals are not the program's.
+    sys::signal::reset_all().or_call(|| "sigaction(SIG_DFL)")?;
+    process::set_execution(&in_root, wanted)?;
 
     process::set_rlimits(&in_root, wanted)?;
     let surplus = process::become_user(&in_root, wanted)?;
@@ -57,15 +59,6 @@ pub fn become_program(in_root: InRoot, root: &RootDir, becoming: &Becoming<'_>) 
     let _ = listener.send(&FromInside::Failed(error));
     // Not by a return: values of the callers own descriptors that are closed.
     super::leave(1)
-}
-
-/// What a program inherits and must not: the caller's ignored signals and narrow CPU mask.
-fn reset_inherited() -> Result<()> {
-    sys::signal::reset_all().or_call(|| "sigaction(SIG_DFL)")?;
-    if let Err(errno) = sys::limits::reset_affinity() {
-        log::debug!("the CPU affinity stays as it is: {errno}");
-    }
-    Ok(())
 }
 
 /// What is left when everything was looked up, opened and closed. Behind the filter only what it must allow anyway is

@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{SeccompPoint, seccomp_point};
+use crate::config::NumberSet;
+use crate::config::execution::Execution;
 use crate::config::process::Process;
 use crate::config::seccomp::Listener;
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
-use crate::subsystems::process::{self, FromOutside, ProcessPlan};
+use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
 use crate::subsystems::seccomp;
 use crate::sys::fd::Passed;
 
@@ -41,6 +43,8 @@ pub struct ExecPlan {
 pub struct Snapshot {
     /// `process`, from which a command that is not a whole process takes the rest.
     pub process: Option<Process>,
+    /// What every process of the container starts with.
+    pub execution: Execution,
     /// The compiled `linux.seccomp`.
     pub filter: Option<seccomp::Filter>,
     /// Who gets its listener, if it has one.
@@ -58,6 +62,8 @@ pub struct Decided {
     pub process: ProcessPlan,
     /// Limits that are set from outside.
     pub from_outside: FromOutside,
+    /// The CPUs on which it is to be born.
+    pub initial_cpus: Option<NumberSet>,
     /// See [`ExecPlan::lsm`].
     pub lsm: LsmPlan,
     /// See [`ExecPlan::seccomp`].
@@ -74,8 +80,11 @@ impl Snapshot {
         let own_user_namespace = self.namespaces & libc::CLONE_NEWUSER.unsigned_abs() as u64 != 0;
         let point = seccomp_point(process);
         let lsm = LsmPlan::new(process, machine)?;
-        let (process, from_outside) = process::plan(process, own_user_namespace);
+        let affinity = Affinity::of_exec(process.exec_affinity.as_ref());
+        let initial_cpus = process.exec_affinity.as_ref().and_then(|affinity| affinity.initial.clone());
+        let (process, from_outside) = process::plan(process, affinity, self.execution, own_user_namespace);
         let seccomp = self.filter.map(|filter| (filter, point));
-        Ok(Decided { process, from_outside, lsm, seccomp, listener: self.listener, keyring: self.keyring })
+        let Self { listener, keyring, .. } = self;
+        Ok(Decided { process, from_outside, initial_cpus, lsm, seccomp, listener, keyring })
     }
 }

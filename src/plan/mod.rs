@@ -24,7 +24,7 @@ use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::mounts::{self, MountsPlan};
 use crate::subsystems::namespaces::InsideNamespaces;
 use crate::subsystems::namespaces::route::Route;
-use crate::subsystems::process::{self, FromOutside, ProcessPlan};
+use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
 use crate::subsystems::seccomp;
 use crate::sys::fd::Passed;
 
@@ -156,7 +156,12 @@ impl Plan {
         let in_user_namespace = namespaces.has(NamespaceKind::User) || machine.in_user_namespace()?;
         let (process, from_outside) = match &config.process {
             Some(process) => {
-                let (inside, outside) = process::plan(process, namespaces.has(NamespaceKind::User));
+                let (inside, outside) = process::plan(
+                    process,
+                    Affinity::All,
+                    config.linux.execution.clone(),
+                    namespaces.has(NamespaceKind::User),
+                );
                 (Some(with_request(inside, request)), outside)
             }
             None => (None, FromOutside::default()),
@@ -210,6 +215,7 @@ impl Plan {
     pub fn snapshot(&self, config: &Config) -> Snapshot {
         Snapshot {
             process: config.process.clone(),
+            execution: config.linux.execution.clone(),
             filter: self.inside.seccomp.as_ref().map(|(filter, _)| filter.clone()),
             listener: self.listener.clone(),
             keyring: self.inside.keyring.clone(),

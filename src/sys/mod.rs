@@ -16,6 +16,7 @@ pub mod mount;
 pub mod namespace;
 pub mod network;
 pub mod pidfd;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod tty;

@@ -11,7 +11,8 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
 
-use super::{ProcessPlan, env, rlimits};
+use super::{Affinity, ProcessPlan, env, rlimits};
+use crate::config::execution::Personality;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir};
 use crate::fs::{c_path, c_string};
@@ -19,6 +20,7 @@ use crate::subsystems::capabilities::{self, Surplus};
 use crate::subsystems::devices;
 use crate::subsystems::doors::{InRoot, Unprivileged};
 use crate::sys;
+use crate::sys::schedule;
 
 /// Makes the working directory when it is missing, as runc and crun do, while the root can still be written to.
 pub fn make_cwd(_: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Result<()> {
@@ -158,6 +160,39 @@ pub struct Program {
 /// ORDER: behind everything that opens files, and before the ids change: raising a limit is root's right.
 pub fn set_rlimits(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
     rlimits::set_all(0, &plan.rlimits)
+}
+
+/// Sets how the kernel is to run the program: on which CPUs, with which memory and as which kind of Linux.
+///
+/// ORDER: in its cgroups, which say what there is to choose from; before the filter, which may forbid it.
+pub fn set_execution(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    match &plan.affinity {
+        Affinity::All => {
+            if let Err(errno) = schedule::reset_affinity() {
+                log::debug!("the CPU affinity stays as it is: {errno}");
+            }
+        }
+        Affinity::Inherited => {}
+        Affinity::Only(cpus) => schedule::set_affinity(cpus.words())
+            .or_call(|| format!("sched_setaffinity(\"{cpus}\")"))
+            .within(|| "process.execCPUAffinity.final")?,
+    }
+    if let Some(policy) = &plan.execution.memory_policy {
+        let nodes = policy.nodes.as_ref().map_or(&[][..], |nodes| nodes.words());
+        schedule::set_memory_policy(policy.mode | policy.flags, nodes)
+            .or_call(|| format!("set_mempolicy({})", policy.mode_name()))
+            .within(|| "linux.memoryPolicy")?;
+    }
+    if let Some(personality) = plan.execution.personality {
+        let persona = match personality {
+            Personality::Linux => 0,
+            Personality::Linux32 => 8,
+        };
+        schedule::set_personality(persona)
+            .or_call(|| format!("personality({persona})"))
+            .within(|| "linux.personality")?;
+    }
+    Ok(())
 }
 
 /// Finds the file of `args[0]` like execvp(3) does, with the container's PATH, its files and its user.

@@ -1,4 +1,4 @@
-//! The program: who it is, what it finds, where it begins.
+//! The program: who it is, what it finds, where it begins, and how the kernel runs it.
 
 pub mod env;
 pub mod host;
@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::NumberSet;
+use crate::config::execution::Execution;
 use crate::config::process::{Capabilities, Process, Rlimit, Terminal, User};
+use crate::config::scheduling::{ExecAffinity, IoPriority, Scheduler};
 
 /// What the container's side needs to know of `process`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,30 @@ pub struct ProcessPlan {
     pub capabilities: Capabilities,
     pub no_new_privileges: bool,
     pub rlimits: Vec<Rlimit>,
+    pub affinity: Affinity,
+    pub execution: Execution,
+}
+
+/// On which CPUs the program may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Affinity {
+    /// On all that its cpuset has: whoever started us (`taskset`, CRI-O) may have narrowed what it inherits.
+    All,
+    /// What the kernel made of the CPUs on which it was born when it joined its cpuset.
+    Inherited,
+    /// On these.
+    Only(NumberSet),
+}
+
+impl Affinity {
+    /// SPEC(config, process.execCPUAffinity): without `final` nothing is changed any more.
+    pub fn of_exec(wanted: Option<&ExecAffinity>) -> Self {
+        match wanted {
+            None => Self::All,
+            Some(ExecAffinity { r#final: None, .. }) => Self::Inherited,
+            Some(ExecAffinity { r#final: Some(cpus), .. }) => Self::Only(cpus.clone()),
+        }
+    }
 }
 
 /// What the host does to the process from outside.
@@ -31,13 +58,22 @@ pub struct ProcessPlan {
 pub struct FromOutside {
     pub rlimits: Vec<Rlimit>,
     pub oom_score_adj: Option<i32>,
+    pub scheduler: Option<Scheduler>,
+    pub io_priority: Option<IoPriority>,
 }
 
 /// Divides the chapter between the two sides.
 ///
 /// A process in a user namespace of its own may not raise its limits, so the host sets them; elsewhere the process does,
 /// while it is still root: from outside that would need CAP_SYS_RESOURCE as soon as it is another user.
-pub fn plan(process: &Process, own_user_namespace: bool) -> (ProcessPlan, FromOutside) {
+///
+/// Most schedulers and I/O classes take rights in the host's user namespace, so the host sets them, too.
+pub fn plan(
+    process: &Process,
+    affinity: Affinity,
+    execution: Execution,
+    own_user_namespace: bool,
+) -> (ProcessPlan, FromOutside) {
     let (by_host, by_itself) = match own_user_namespace {
         true => (process.rlimits.clone(), Vec::new()),
         false => (Vec::new(), process.rlimits.clone()),
@@ -52,6 +88,14 @@ pub fn plan(process: &Process, own_user_namespace: bool) -> (ProcessPlan, FromOu
         capabilities: process.capabilities.unwrap_or_default(),
         no_new_privileges: process.no_new_privileges,
         rlimits: by_itself,
+        affinity,
+        execution,
     };
-    (inside, FromOutside { rlimits: by_host, oom_score_adj: process.oom_score_adj })
+    let outside = FromOutside {
+        rlimits: by_host,
+        oom_score_adj: process.oom_score_adj,
+        scheduler: process.scheduler,
+        io_priority: process.io_priority,
+    };
+    (inside, outside)
 }
