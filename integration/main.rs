@@ -53,6 +53,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod nested;
+mod net_devices;
 mod pause;
 mod pidfile;
 mod process;

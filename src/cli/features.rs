@@ -111,7 +111,7 @@ fn linux() -> LinuxFeature {
         .set_mount_extensions(Some(
             MountExtensions::default().set_idmap(Some(IDMap::default().set_enabled(Some(true)).clone())).clone(),
         ))
-        .set_net_devices(Some(NetDevices::default().set_enabled(Some(false)).clone()));
+        .set_net_devices(Some(NetDevices::default().set_enabled(Some(true)).clone()));
     linux
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Node;
 use super::execution::Execution;
+use super::net_devices::{self, NetDevices};
 use super::presence::require;
 use super::process::{User, check_id};
 use super::property::{Property, absolute, member, unless_empty};
@@ -45,6 +46,8 @@ pub struct Linux {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// What every process of the container starts with.
     pub execution: Execution,
+    /// Devices that come from the runtime's network namespace.
+    pub net_devices: NetDevices,
 }
 
 /// The eight kinds, in the order in which a process joins them.
@@ -247,6 +250,7 @@ impl Linux {
             seccomp: spec.seccomp().as_ref().map(Seccomp::check).transpose()?,
             time_offsets: check_time_offsets(spec, &namespaces)?,
             execution: Execution::check(spec, given)?,
+            net_devices: net_devices::check(given.get("netDevices"), &namespaces)?,
             namespaces,
         })
     }
@@ -270,9 +274,6 @@ impl Linux {
 
 /// What a later release adds must not do nothing until then.
 fn refuse_later_properties(spec: &runtime::Linux) -> Result<()> {
-    if spec.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return Err(Error::unsupported("linux.netDevices", "moving network devices is not supported yet"));
-    }
     if spec.intel_rdt().is_some() {
         return Err(Error::unsupported("linux.intelRdt", "resource director technology is not supported yet"));
     }
@@ -914,11 +915,6 @@ mod tests {
         assert_refused(
             Kind::Unsupported,
             &[
-                (
-                    "network devices",
-                    linux(json!({"netDevices": {"eth0": {}}})),
-                    "linux.netDevices: moving network devices is not supported yet",
-                ),
                 (
                     "RDT",
                     linux(json!({"intelRdt": {"enableCMT": "removed"}})),

@@ -15,6 +15,7 @@ use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::host::Sources;
+use crate::subsystems::net_devices::Moved;
 use crate::subsystems::{namespaces, process, seccomp};
 use crate::sys::clone::Child;
 
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Conversation<'a> {
     pub plan: &'a Plan,
     pub cgroups: &'a mut Cgroups,
+    pub net_devices: &'a mut Moved,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
     /// For later processes.
@@ -74,6 +76,7 @@ impl Conversation<'_> {
                     self.channel.go_with(source.as_fd())?;
                 }
                 Some((FromInside::EnvironmentMade, _)) => {
+                    self.net_devices.to(self.launched.pid(), &self.plan.net_devices)?;
                     self.run_hooks()?;
                     self.channel.go()?;
                 }

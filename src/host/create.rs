@@ -22,6 +22,7 @@ use crate::state::{ContainerDir, StateRoot};
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
+use crate::subsystems::net_devices::Moved;
 use crate::subsystems::{mounts, namespaces, process};
 use crate::sys;
 use crate::sys::fd::Luggage;
@@ -193,12 +194,15 @@ impl Acts<'_> {
             placement: record.cgroups.clone(),
             earlier_oom_kills: cgroups.earlier_oom_kills()?,
         };
+        // Taken back when the process, which is dropped before, is gone.
+        let mut net_devices = Moved::default();
         let (mut process, channel) = spawn::launch(wanted, &sealed)?;
         *launched = true;
         drop(luggage);
         let terminal = Conversation {
             plan,
             cgroups: &mut cgroups,
+            net_devices: &mut net_devices,
             directory: self.directory,
             record,
             snapshot: &snapshot,
@@ -215,6 +219,7 @@ impl Acts<'_> {
         }
         let gone = || Error::new(Kind::ProcessGone, "the container's first process is gone");
         let init = process.keep().ok_or_else(gone)?;
+        net_devices.keep();
         cgroups.keep();
         host_mount.keep();
         Ok((init, channel, terminal))

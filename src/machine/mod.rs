@@ -4,6 +4,7 @@ pub mod cgroups;
 pub mod lsm;
 pub mod online;
 pub mod rootless;
+pub mod rtnetlink;
 pub mod systemd;
 
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::linux::TimeOffset;
+use crate::config::net_devices::NetDevices;
 use crate::config::seccomp::Listener;
 use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces, Process};
 use crate::error::{Error, Kind, Result};
@@ -66,6 +67,8 @@ pub struct Plan {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Groups, limits, device program.
     pub cgroups: CgroupPlan,
+    /// Devices that are moved to its network namespace.
+    pub net_devices: NetDevices,
     /// Limits of the process that are set from outside.
     pub from_outside: FromOutside,
     /// Who gets the filter's listener, if it has one.
@@ -120,7 +123,7 @@ pub struct InsidePlan {
     pub hostname: Option<String>,
     /// Set when given.
     pub domainname: Option<String>,
-    /// Whether the host has hooks to run when the environment is made.
+    /// Whether the host has devices to move or hooks to run when the environment is made.
     pub announces_environment: bool,
     /// `createContainer` and `startContainer`.
     pub hooks: Hooks,
@@ -176,7 +179,9 @@ impl Plan {
             keyring: (!request.no_new_keyring).then(|| Keyring::of(request.id)),
             hostname: config.hostname.clone(),
             domainname: config.domainname.clone(),
-            announces_environment: !config.hooks.prestart.is_empty() || !config.hooks.create_runtime.is_empty(),
+            announces_environment: !config.linux.net_devices.is_empty()
+                || !config.hooks.prestart.is_empty()
+                || !config.hooks.create_runtime.is_empty(),
             hooks: Hooks {
                 create_container: config.hooks.create_container.clone(),
                 start_container: config.hooks.start_container.clone(),
@@ -202,6 +207,7 @@ impl Plan {
             id_mappings: config.linux.id_mappings.clone(),
             time_offsets: config.linux.time_offsets.clone(),
             cgroups,
+            net_devices: config.linux.net_devices.clone(),
             from_outside,
             listener: config.linux.seccomp.as_ref().and_then(|profile| profile.listener.clone()),
             hooks: config.hooks.clone(),

@@ -10,6 +10,7 @@ pub mod keyring;
 pub mod lsm;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod network;
 pub mod process;
 pub mod seccomp;
