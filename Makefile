@@ -49,16 +49,16 @@ integration-cgroup2: tests
 tests: packages
 	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
 
-# The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and one with v1, and what they
-# showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
-V1 := systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
-GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1)
+# The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and AppArmor, one with v1 and
+# SELinux, and what they showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
+OTHER := systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 apparmor=0 security=selinux selinux=1 enforcing=0
+GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1 selinux)
 
 test-guest: tests
 	rm -rf $(GUEST) && mkdir -p $(GUEST)
 	cp $(DEBUG) $(TESTS) integration/suite integration/vm/passes $(GUEST)
 	integration/vm/vm run $(GUEST) '/mnt/passes unified'; status=$$?; \
-	CORTEN_VM_ARGUMENTS='$(V1)' integration/vm/vm run $(GUEST) '/mnt/passes hybrid' && exit $$status
+	CORTEN_VM_ARGUMENTS='$(OTHER)' integration/vm/vm run $(GUEST) '/mnt/passes other' && exit $$status
 	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST_REPORTS)
 
 # `make integration CORTEN=/usr/sbin/runc` runs the same tests against another runtime.

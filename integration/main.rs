@@ -65,6 +65,7 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seccomp;
+mod selinux;
 mod state_and_list;
 mod sysctl;
 mod systemd;
