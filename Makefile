@@ -56,7 +56,7 @@ GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1 selinux)
 
 test-guest: tests
 	rm -rf $(GUEST) && mkdir -p $(GUEST)
-	cp $(DEBUG) $(TESTS) integration/suite integration/vm/passes $(GUEST)
+	cp $(DEBUG) $(TESTS) integration/suite integration/vm/passes integration/vm/for-root $(GUEST)
 	integration/vm/vm run $(GUEST) '/mnt/passes unified'; status=$$?; \
 	CORTEN_VM_ARGUMENTS='$(OTHER)' integration/vm/vm run $(GUEST) '/mnt/passes other' && exit $$status
 	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST_REPORTS)

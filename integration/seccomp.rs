@@ -1,5 +1,7 @@
 //! `linux.seccomp`: what a program finds that is blocked, and who is asked about what is not decided.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
@@ -274,6 +276,19 @@ fn a_further_process_has_a_listener_of_its_own() {
     assert_eq!(agent.messages(3).len(), 3);
 }
 
+/// A user may not take a descriptor from a process that came to his container from outside: it has to be passed.
+#[test]
+fn a_further_process_of_a_users_has_a_listener_of_its_own() {
+    differs!(Runc | Crun, "does not come back");
+    let bundle = notifying(Bundle::idle().without_privileges(), &["mkdir"]);
+    let agent = agent(&bundle, |_| Answer::Errno(libc::ENOMEDIUM));
+    fs::set_permissions(bundle.path("agent.sock"), Permissions::from_mode(0o666)).unwrap();
+    let container = bundle.start();
+    let output = container.runtime("exec").arg(&container.id).args(["mkdir", "/tmp/dir"]).output().exits(1);
+    assert!(output.stderr.contains("No medium found"), "{output:#?}");
+    assert_eq!(agent.messages(2).len(), 2);
+}
+
 /// Whatever is called between the filter and the program: also by means of which a listener could be passed on.
 #[test]
 fn the_agent_may_be_asked_about_nearly_everything() {
@@ -351,7 +366,7 @@ fn nobody_listens_any_more() {
     let agent = agent(&bundle, |_| Answer::Continue);
     let container = bundle.start();
     drop(agent);
-    std::fs::remove_file(container.path("agent.sock")).unwrap();
+    fs::remove_file(container.path("agent.sock")).unwrap();
     let exec = container.runtime("exec").arg(&container.id).arg("true").output();
     Refusal::from_output("exec", exec).names("linux.seccomp.listenerPath").says(phrases::NO_AGENT);
     assert_eq!(container.status(), "running");

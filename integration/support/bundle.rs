@@ -39,7 +39,8 @@ impl Bundle {
         rootfs::directory(&sandbox.state_root());
         rootfs::make(&sandbox.rootfs());
         let config = default_config(&sandbox);
-        Self { sandbox, config, wrapper: Vec::new(), globals: Vec::new(), options: Vec::new() }
+        let bundle = Self { sandbox, config, wrapper: Vec::new(), globals: Vec::new(), options: Vec::new() };
+        if rustix::process::geteuid().is_root() { bundle } else { bundle.without_privileges() }
     }
 
     /// Runs a script of the container's shell.

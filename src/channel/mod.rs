@@ -12,7 +12,7 @@
 //!    EnvironmentMade ────────►       network devices, prestart, createRuntime    (only with such hooks)
 //!                ◄── Go ──
 //!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
-//!    Listener(number) ───────►       copies it, hands it to the seccomp agent             (only with SCMP_ACT_NOTIFY)
+//!    Listener(number) ───────►       takes it, hands it to the seccomp agent              (only with SCMP_ACT_NOTIFY)
 //!    Ready ──────────────────►       sets limits; create returns
 //!                ◄── Go ──           start                                       (create: through a FIFO)
 //!    Executing ──────────────►       and the end of file: the program runs
@@ -21,7 +21,8 @@
 //! ```
 //!
 //! A stream socket; a message is its length, four bytes, and then itself in postcard's format. A descriptor travels with
-//! the first byte of its message. Between the filter being loaded and execve only read(2) and write(2) are used.
+//! the first byte of its message. Between the filter being loaded and execve only read(2) and write(2) are used, and sendmsg(2)
+//! once, where a user without privileges adds a process to a container whose filter has a listener.
 
 pub mod host_end;
 pub mod inside_end;
@@ -59,7 +60,7 @@ pub enum FromInside {
         /// `/dev/pts/0`.
         name: String,
     },
-    /// The filter is loaded, and has a listener.
+    /// The filter is loaded, and has a listener; it comes along if the host cannot take it.
     Listener {
         /// The descriptor, there.
         number: i32,

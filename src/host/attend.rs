@@ -84,10 +84,10 @@ impl Conversation<'_> {
                     Some(socket) => handover::send_descriptor(socket, &name, &master).within(|| "console socket")?,
                     None => terminal = Some(master),
                 },
-                Some((FromInside::Listener { number }, _)) => {
+                Some((FromInside::Listener { number }, passed)) => {
                     let state = self.record.hook_state("creating", self.launched.pid());
                     listener = self.plan.listener.as_ref();
-                    listener.map_or(Ok(()), |to| handover::listener(to, self.launched, number, &state))?;
+                    listener.map_or(Ok(()), |to| handover::listener(to, self.launched, number, passed, &state))?;
                 }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),

@@ -210,6 +210,7 @@ impl Acts<'_> {
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,
+            passes_listener: decided.listener.is_some() && !nix::unistd::geteuid().is_root(),
             preserved_fds: self.request.preserved_fds,
         };
         let sealed = self.runtime.seal(&self.runtime.state_root)?;
@@ -322,11 +323,11 @@ impl Conversation<'_> {
                     }
                     None => terminal = Some(master),
                 },
-                Some((FromInside::Listener { number }, _)) => {
+                Some((FromInside::Listener { number }, passed)) => {
                     // COMPAT(runc): of a container that is only created, too.
                     let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
                     listener = self.listener;
-                    listener.map_or(Ok(()), |to| handover::listener(to, launched, number, &state))?;
+                    listener.map_or(Ok(()), |to| handover::listener(to, launched, number, passed, &state))?;
                 }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),

@@ -114,11 +114,20 @@ fn send_with(socket: &OwnedFd, payload: &[u8], descriptor: &OwnedFd) -> nix::Res
 }
 
 /// SPEC(config, linux.seccomp.listenerPath): a connection for each listener, on it one message and nothing else. So it is
-/// opened when there is something to send.
-pub fn listener(to: &Listener, process: &Launched, number: i32, state: &HookState) -> Result<()> {
+/// opened when there is something to send. What the process did not pass is taken from it.
+pub fn listener(
+    to: &Listener,
+    process: &Launched,
+    number: i32,
+    passed: Option<OwnedFd>,
+    state: &HookState,
+) -> Result<()> {
     let handing = || -> Result<()> {
-        let listener = sys::pidfd::get_fd(&process.process()?.pidfd, number)
-            .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?;
+        let listener = match passed {
+            Some(listener) => listener,
+            None => sys::pidfd::get_fd(&process.process()?.pidfd, number)
+                .or_call(|| format!("pidfd_getfd({}, {number})", process.pid()))?,
+        };
         let agent = connect_to(&to.path, PATIENCE).within(|| phrases::NO_AGENT)?;
         let message = seccomp::host::message(to, process.pid(), state)?;
         send_with(&agent, &message, &listener).or_call(|| format!("sendmsg({:?})", to.path))

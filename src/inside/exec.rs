@@ -75,6 +75,7 @@ fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan) -> Resu
         channel,
         wanted,
         seccomp: plan.seccomp.as_ref(),
+        passes_listener: plan.passes_listener,
         start: StartRoute::Channel,
         hooks: None,
         preserved_fds: plan.preserved_fds,

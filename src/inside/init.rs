@@ -137,6 +137,7 @@ fn become_program(
         channel,
         wanted,
         seccomp: plan.seccomp.as_ref(),
+        passes_listener: false,
         start: plan.start,
         hooks: Some((&plan.hooks.start_container, &plan.state)),
         preserved_fds: plan.preserved_fds,

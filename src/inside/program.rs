@@ -24,6 +24,8 @@ pub struct Becoming<'a> {
     pub channel: &'a InsideEnd,
     pub wanted: &'a ProcessPlan,
     pub seccomp: Option<&'a (seccomp::Filter, SeccompPoint)>,
+    /// The host may not take the filter's listener from us: it must be passed.
+    pub passes_listener: bool,
     pub start: StartRoute,
     /// `startContainer`, and what they are told.
     pub hooks: Option<(&'a [Hook], &'a HookState)>,
@@ -102,7 +104,15 @@ impl LastSteps<'_> {
     /// the listener. So the host takes it: telling its number costs a write(2), which no filter of ours lets wait, where
     /// passing it on would cost a sendmsg(2), which many do. It stays open here until execve: close(2) may have to wait, too.
     fn announce(&self, listener: OwnedFd) -> Result<()> {
-        self.becoming.channel.send(&FromInside::Listener { number: listener.into_raw_fd() })
+        let Becoming { channel, passes_listener, .. } = self.becoming;
+        let number = listener.as_raw_fd();
+        if *passes_listener {
+            channel.send_with(&FromInside::Listener { number }, listener.as_fd())?;
+        } else {
+            channel.send(&FromInside::Listener { number })?;
+        }
+        let _ = listener.into_raw_fd();
+        Ok(())
     }
 
     /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program.

@@ -34,6 +34,9 @@ pub struct ExecPlan {
     pub process: ProcessPlan,
     /// The container's filter.
     pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// Without privileges the host may not take the listener: what the process executed belongs to the host's user namespace,
+    /// and it is not dumpable.
+    pub passes_listener: bool,
     /// Descriptors from 3 on that stay open.
     pub preserved_fds: u32,
 }
