@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::container::Container;
 use super::refusal::Refusal;
 use super::run::{Output, Run};
-use super::{Sandbox, peer, rootfs};
+use super::{Sandbox, cgroup, peer, rootfs};
 
 /// A bundle under construction, together with the command line that will use it.
 pub struct Bundle {
@@ -32,7 +32,8 @@ impl Deref for Bundle {
 }
 
 impl Bundle {
-    /// A container as engines make it by default, running `true`.
+    /// A container as engines make it by default, running `true`. Of a user without privileges, it is one that he can have:
+    /// with a user namespace, and in a cgroup of its own where he may make some.
     pub fn new() -> Self {
         let sandbox = Sandbox::new();
         rootfs::directory(&sandbox.bundle());
@@ -40,7 +41,11 @@ impl Bundle {
         rootfs::make(&sandbox.rootfs());
         let config = default_config(&sandbox);
         let bundle = Self { sandbox, config, wrapper: Vec::new(), globals: Vec::new(), options: Vec::new() };
-        if rustix::process::geteuid().is_root() { bundle } else { bundle.without_privileges() }
+        if rustix::process::geteuid().is_root() {
+            return bundle;
+        }
+        let cgroups_path = cgroup::home().map(|_| bundle.cgroup.clone());
+        bundle.without_privileges().set("/linux/cgroupsPath", cgroups_path)
     }
 
     /// Runs a script of the container's shell.
@@ -228,7 +233,7 @@ impl Bundle {
         }
         let map = json!([{"containerID": 0, "hostID": user, "size": 1}]);
         let bundle = self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-        bundle.remove("/linux/cgroupsPath")
+        bundle.set("/linux/cgroupsPath", Value::Null)
     }
 
     /// Runs `create` or `run` from a shell of the host that does this first; the script sees `$1` and the rest as the

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::LazyLock;
 
+use rustix::fs::{Access, access};
+
 use super::mountinfo::Mountinfo;
 
 /// Which of the two views of /sys/fs/cgroup the run is in; see `integration/main.rs`.
@@ -73,6 +75,18 @@ pub fn directories(path: &str) -> Vec<PathBuf> {
 
 fn below(mount_point: &Path, path: &str) -> PathBuf {
     mount_point.join(path.trim_start_matches('/'))
+}
+
+/// The group below which the tests may make others: any for root; for a user without privileges the one in which his service
+/// manager started them beside others, if it did.
+pub fn home() -> Option<String> {
+    if rustix::process::geteuid().is_root() {
+        return Some(String::new());
+    }
+    let own = of_process(std::process::id().try_into().unwrap());
+    let (parent, _) = own.get("")?.rsplit_once('/')?;
+    let is_writable = |directory: &PathBuf| access(directory, Access::WRITE_OK).is_ok();
+    (view() == View::Unified && directories(parent).iter().all(is_writable)).then(|| parent.to_owned())
 }
 
 /// The file `v1` or `v2` of a container's cgroup, by the view.
