@@ -128,7 +128,6 @@ pub(super) fn returned(action: Action) -> u32 {
 /// A profile for a machine of some architecture, read without compiling it.
 pub(super) struct Meaning<'a> {
     profile: &'a Seccomp,
-    newer: Newer,
     tables: Vec<Table<'a>>,
 }
 
@@ -191,21 +190,21 @@ impl Named<'_> {
 
 impl<'a> Meaning<'a> {
     /// `None` if there is an architecture that is unknown to this program.
-    pub(super) fn new(profile: &'a Seccomp, native: Arch, newer: Newer) -> Option<Self> {
+    pub(super) fn new(profile: &'a Seccomp, native: Arch) -> Option<Self> {
         let abis = std::iter::once(native).chain(profile.architectures.iter().copied()).map(Abi::of);
         let tables = abis.map(|abi| Some(Table::new(profile, abi?))).collect::<Option<_>>()?;
-        Some(Self { profile, newer, tables })
+        Some(Self { profile, tables })
     }
 
     /// The verdicts of all rules that hold for the call, of which one must be taken; else the only one that is right.
-    pub(super) fn of(&self, call: &Call) -> Vec<u32> {
+    pub(super) fn of(&self, call: &Call, newer: Newer) -> Vec<u32> {
         let x86_64 = |table: &&Table<'_>| table.abi.audit == call.audit && !table.abi.is_x32();
         let right = |table: &&Table<'_>| {
             let shared = table.abi.audit == 0xc000_003e;
             table.abi.audit == call.audit && (!shared || table.abi.is_x32() == (call.number >= X32_BIT))
         };
         let only = match self.tables.iter().find(right) {
-            Some(table) => return self.of_table(table, call),
+            Some(table) => return self.of_table(table, call, newer),
             // A call that a tracer has skipped.
             None if call.number == u32::MAX && self.tables.iter().any(|table| x86_64(&table)) => {
                 self.profile.default_action
@@ -215,9 +214,9 @@ impl<'a> Meaning<'a> {
         vec![returned(only)]
     }
 
-    fn of_table(&self, table: &Table<'_>, call: &Call) -> Vec<u32> {
+    fn of_table(&self, table: &Table<'_>, call: &Call, newer: Newer) -> Vec<u32> {
         let lets_newer = matches!(self.profile.default_action, Action::Allow | Action::Log | Action::Trace(_));
-        if self.newer == Newer::NotImplemented && !lets_newer {
+        if newer == Newer::NotImplemented && !lets_newer {
             let s390 = matches!(table.abi.arch, Arch::ScmpArchS390 | Arch::ScmpArchS390x);
             let last = table.named.last_key_value().map(|(number, _)| *number);
             if last.is_some_and(|last| call.number > last) || (s390 && call.number == 0) {
@@ -306,10 +305,10 @@ pub fn compare(profile: &Seccomp, native: Arch, tries: usize) -> Result<(), Stri
     let mut random = Random(1);
     let conditions: Vec<Condition> = profile.rules.iter().flat_map(|rule| rule.conditions.clone()).collect();
     let values = boundaries(&conditions);
+    let meaning = Meaning::new(profile, native).ok_or("an unknown architecture")?;
     for newer in [Newer::Default, Newer::NotImplemented] {
         let Ok(filter) = compile_for(profile, native, newer) else { continue };
         check(&filter.program)?;
-        let meaning = Meaning::new(profile, native, newer).ok_or("an unknown architecture")?;
         let big_endian = meaning.tables[0].abi.big_endian;
         for table in &meaning.tables {
             for number in table.numbers() {
@@ -318,7 +317,7 @@ pub fn compare(profile: &Seccomp, native: Arch, tries: usize) -> Result<(), Stri
                     let arguments = std::array::from_fn(|index| random.of(&values[index]));
                     let call = Call { audit: table.abi.audit, number, arguments };
                     let verdict = run(&filter.program, &call, big_endian).map(|run| run.verdict);
-                    let meant = meaning.of(&call);
+                    let meant = meaning.of(&call, newer);
                     if !verdict.is_some_and(|verdict| meant.contains(&verdict)) {
                         return Err(format!("{newer:?} {call:x?}: {verdict:x?}, not one of {meant:x?}"));
                     }
