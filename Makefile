@@ -12,8 +12,8 @@ GUEST    := target/guest
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 test-guest tests \
-    conformance-runtime-tools packages install
+.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 test-guest tests fuzz \
+    bench-seccomp conformance-runtime-tools packages packages-fuzz install
 
 build: packages
 	cargo build --release --bins
@@ -24,11 +24,14 @@ debug: packages
 demo: build
 	integration/demo $(RELEASE)
 
-# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups.
-test: lint unit integration
+# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups, and a little
+# fuzzing.
+test: lint unit integration fuzz
+test: FUZZ_SECONDS = 20
 
 lint: packages
 	cargo fmt --check
+	cargo fmt --check --manifest-path integration/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib --quiet
 
@@ -61,6 +64,15 @@ test-guest: tests
 	CORTEN_VM_ARGUMENTS='$(OTHER)' integration/vm/vm run $(GUEST) '/mnt/passes other' && exit $$status
 	integration/coverage $(REPORTS)/hybrid $(REPORTS)/cgroup2 $(GUEST_REPORTS)
 
+# Each target of integration/fuzz for so many seconds, two at a time.
+FUZZ_SECONDS = 600
+fuzz: packages-fuzz
+	integration/fuzz/run $(FUZZ_SECONDS)
+
+# Docker's default profile compiled and loaded, beside libseccomp's filters.
+bench-seccomp: packages
+	cargo bench --bench seccomp
+
 # `make integration CORTEN=/usr/sbin/runc` runs the same tests against another runtime.
 #
 # RUNTIME_TOOLS names a directory with the prebuilt validation suite of opencontainers/runtime-tools.
@@ -69,7 +81,8 @@ conformance-runtime-tools: debug
 	RUNTIME=$(abspath $(DEBUG)) runtime-tools-tests/run --view cgroup2
 
 # Says nothing and costs nothing when everything is there.
-packages:
+packages-fuzz: PACKAGES += g++
+packages packages-fuzz:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
 

@@ -28,6 +28,14 @@ impl Config {
         Self::check(&spec, &given)
     }
 
+    /// The same by the second of the two ways, which [`Self::parse`] only goes when the first is none: for what both take
+    /// they must agree.
+    #[cfg(any(test, fuzzing))]
+    pub fn parse_normalised(json: &[u8]) -> Result<Self> {
+        let given = WHOLE.read_as_written(text(json)?)?;
+        Self::check(&WHOLE.read_normalised(&given)?, &given)
+    }
+
     fn check(spec: &runtime::Spec, given: &Node<'_>) -> Result<Self> {
         let mut warnings = Vec::new();
         let oci_version = top::check_version(spec)?;
@@ -92,10 +100,7 @@ impl Document {
     /// The typed document, and the document as written.
     fn read<'a, T: DeserializeOwned>(&self, json: &'a [u8]) -> Result<(T, Node<'a>)> {
         // One look at the encoding for both readers.
-        let json = std::str::from_utf8(json).map_err(|error| {
-            let place = error.valid_up_to();
-            Error::new(Kind::InvalidConfig, format!("not valid JSON: byte {place} is not UTF-8"))
-        })?;
+        let json = text(json)?;
         let given = self.read_as_written(json)?;
         let typed = match serde_json::from_str(json) {
             Ok(typed) => typed,
@@ -120,6 +125,13 @@ impl Document {
         serde_path_to_error::deserialize(value)
             .map_err(|error| Error::invalid(of_serde(self.name, error.path()), in_words(&error.inner().to_string())))
     }
+}
+
+fn text(json: &[u8]) -> Result<&str> {
+    std::str::from_utf8(json).map_err(|error| {
+        let place = error.valid_up_to();
+        Error::new(Kind::InvalidConfig, format!("not valid JSON: byte {place} is not UTF-8"))
+    })
 }
 
 fn not_json(error: &serde_json::Error) -> Error {
@@ -183,17 +195,10 @@ mod tests {
         Config::parse(bytes).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The same document through the second route.
-    fn parse_normalised(json: &[u8]) -> Result<Config> {
-        let given = WHOLE.read_as_written(std::str::from_utf8(json).unwrap())?;
-        let spec: runtime::Spec = WHOLE.read_normalised(&given)?;
-        Config::check(&spec, &given)
-    }
-
     #[test]
     fn both_routes_say_the_same() {
         for (name, bytes) in FIXTURES {
-            assert_eq!(Config::parse(bytes).unwrap(), parse_normalised(bytes).unwrap(), "{name}");
+            assert_eq!(Config::parse(bytes).unwrap(), Config::parse_normalised(bytes).unwrap(), "{name}");
         }
         for patch in [
             json!({"process": {"capabilities": {"bounding": ["CAP_CHOWN", "chown"], "ambient": []}}}),
@@ -202,7 +207,7 @@ mod tests {
             json!({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}, "hooks": {}, "annotations": {"a": ""}}),
         ] {
             let bytes = with(&patch);
-            assert_eq!(Config::parse(&bytes).unwrap(), parse_normalised(&bytes).unwrap(), "{patch}");
+            assert_eq!(Config::parse(&bytes).unwrap(), Config::parse_normalised(&bytes).unwrap(), "{patch}");
         }
     }
 

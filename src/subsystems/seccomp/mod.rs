@@ -40,6 +40,8 @@ mod abi;
 mod assemble;
 pub mod host;
 pub mod inside;
+#[cfg(any(test, fuzzing))]
+pub mod meaning;
 pub mod plan;
 mod rules;
 #[cfg(test)]
