@@ -6,14 +6,16 @@ TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
 TESTS    := target/integration
+# What the tests under engines install.
+ENGINES  := docker.io containerd iptables iproute2 runc
 # A peer's reports are not ours.
 REPORTS  := target/reports$(if $(CORTEN),-of-peer)
 GUEST    := target/guest
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 test-guest tests \
-    conformance-runtime-tools packages install
+.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 engines test-guest tests \
+    conformance-runtime-tools packages engine-packages install
 
 build: packages
 	cargo build --release --bins
@@ -24,12 +26,12 @@ debug: packages
 demo: build
 	integration/demo $(RELEASE)
 
-# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups.
-test: lint unit integration
+# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups, engines.
+test: lint unit integration engines
 
 lint: packages
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib --quiet
 
 unit: packages
@@ -45,9 +47,16 @@ integration-hybrid: tests
 integration-cgroup2: tests
 	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS)
 
-# The test binary, under a name that is known.
+# The test binaries, under names that are known: cargo test WHAT..., linked to a name.
+test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-diagnostics | sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')" $(2)
+
 tests: packages
-	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
+	$(call test_binary,--test integration,$(TESTS))
+
+# The program under Docker: `make engines FILTER=docker::exec` for some of the cases, and with CORTEN=/usr/sbin/runc for runc.
+engines: debug engine-packages
+	$(call test_binary,--package engines,target/engines)
+	CORTEN=$(abspath $(or $(CORTEN),$(DEBUG))) integration/engines/suite $(REPORTS)/engines target/engines $(FILTER)
 
 # The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and one with v1, and what they
 # showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
@@ -70,8 +79,19 @@ conformance-runtime-tools: debug
 
 # Says nothing and costs nothing when everything is there.
 packages:
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+	$(call install,$(PACKAGES))
+
+engine-packages: packages
+	$(call install,$(ENGINES),$(no_daemons))
+
+# Debian asks this file whether what was installed is to be started.
+no_daemons = p=/usr/sbin/policy-rc.d; [ -e $$p ] || { trap "rm $$p" EXIT; printf '\#!/bin/sh\nexit 101\n' >$$p; chmod 755 $$p; };
+
+# Installs the packages $(1), after the commands $(2), if one is missing.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then $(2) apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+endef
 
 install: build
 	install -D -m 0755 $(RELEASE) $(DESTDIR)/usr/local/bin/corten
