@@ -22,7 +22,14 @@ impl Layer {
         let tree = directory.join("tree");
         rootfs::make(&tree);
         let archive = directory.join("layer.tar");
-        Run::new("tar").args(["--numeric-owner", "--owner=0", "--group=0", "-cf"]).arg(&archive).arg("-C").arg(&tree).arg(".").output().ok();
+        Run::new("tar")
+            .args(["--numeric-owner", "--owner=0", "--group=0", "-cf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&tree)
+            .arg(".")
+            .output()
+            .ok();
         Self { archive }
     }
 
