@@ -129,7 +129,7 @@ fn detached(docker: &Docker) {
     assert_eq!(container.inspect(".HostConfig.Runtime"), "corten");
     let pid = container.pid();
     let file = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
-    assert_eq!(file("cmdline"), "sleep\0600\0");
+    assert_eq!(file("cmdline"), "sleep\x00600\0");
     // The shim takes it, and will know its exit status.
     let parent = file("status").lines().find_map(|line| line.strip_prefix("PPid:\t").map(str::to_owned)).unwrap();
     let parent = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap();
