@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case<Docker>> {
         restart_on_failure,
         restart_always,
         update_limits,
+        update_refused,
         rename,
     ]
 }
@@ -214,12 +215,17 @@ fn update_limits(docker: &Docker) {
     assert_eq!(file("pids", "pids.max"), "77");
     ours.call("update --pids-limit -1 NAME").ok();
     assert_eq!((file("pids", "pids.max"), file("cpu", "cpu.shares")), ("max".into(), "300".into()));
-    // What is in use cannot be taken away, and nothing changes.
-    ours.sh("dd if=/dev/zero of=/dev/shm/file bs=1M count=20 2>/dev/null");
-    let output = ours.call("update --memory 8m --cpu-shares 400 NAME").exits(1);
-    assert!(output.stderr.contains("device or resource busy"), "{}", output.stderr);
-    assert_eq!(file("memory", "memory.limit_in_bytes"), "33554432");
-    assert_eq!(file("cpu", "cpu.shares"), "300");
+}
+
+/// What is in use cannot be taken away, and nothing changes.
+fn update_refused(docker: &Docker) {
+    let container = docker.detached("--memory 64m --cpu-shares 300", "sleep 600");
+    container.sh("dd if=/dev/zero of=/dev/shm/file bs=1M count=20 2>/dev/null");
+    let output = container.call("update --memory 8m --cpu-shares 400 NAME").exits(1);
+    let reasons = ["unable to set memory limit to 8388608", "memory.limit_in_bytes"];
+    assert!(reasons.iter().any(|it| output.stderr.contains(it)), "{}", output.stderr);
+    assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "300");
 }
 
 fn rename(docker: &Docker) {
