@@ -26,6 +26,7 @@ use support::engine::Group;
 use support::machine::Machine;
 
 mod docker;
+mod podman;
 mod support;
 
 fn main() -> ExitCode {
@@ -34,9 +35,10 @@ fn main() -> ExitCode {
     let before = Machine::now();
     let docker = Group::<docker::Docker>::new();
     let remapped = Group::<docker::remapped::Remapped>::new();
-    let trials = [docker.trials(), remapped.trials()];
+    let podman = Group::<podman::Podman>::new();
+    let trials = [docker.trials(), remapped.trials(), podman.trials()];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
-    let mut left = [docker.stop(), remapped.stop()].concat();
+    let mut left = [docker.stop(), remapped.stop(), podman.stop()].concat();
     left.extend(before.left());
     left.iter().for_each(|it| println!("left behind: {it}"));
     if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
