@@ -45,12 +45,12 @@ impl Place {
     /// What is in its cgroup, in words, but for what the engine itself makes there.
     pub fn cgroups_left(&self, made_by_engine: &[&str]) -> Vec<String> {
         let is_left = |it: &PathBuf| !made_by_engine.iter().chain([&self.name.as_str()]).any(|name| it.ends_with(name));
-        let left = self.cgroups().into_iter().filter(is_left);
+        let left = self.own_cgroups().into_iter().filter(is_left);
         left.map(|it| format!("cgroup {}", it.display())).collect()
     }
 
     /// All of its cgroups, the leaves first.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    fn own_cgroups(&self) -> Vec<PathBuf> {
         let root = Path::new("/sys/fs/cgroup");
         let hierarchies = directories(root).into_iter().chain([root.to_owned()]);
         hierarchies.flat_map(|it| cgroups(&it.join(&self.name))).collect()
@@ -61,7 +61,7 @@ impl Drop for Place {
     /// Whatever has failed: nothing stays on the machine.
     fn drop(&mut self) {
         try_until(|| {
-            let groups = self.cgroups();
+            let groups = self.own_cgroups();
             for group in &groups {
                 let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
                 let members = members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?));
