@@ -25,6 +25,8 @@ use libtest_mimic::Arguments;
 use support::engine::Group;
 use support::machine::Machine;
 
+mod containerd;
+mod cri;
 mod docker;
 mod support;
 
@@ -34,9 +36,10 @@ fn main() -> ExitCode {
     let before = Machine::now();
     let docker = Group::<docker::Docker>::new();
     let remapped = Group::<docker::remapped::Remapped>::new();
-    let trials = [docker.trials(), remapped.trials()];
+    let containerd = Group::<containerd::Containerd>::new();
+    let trials = [docker.trials(), remapped.trials(), containerd.trials()];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
-    let mut left = [docker.stop(), remapped.stop()].concat();
+    let mut left = [docker.stop(), remapped.stop(), containerd.stop()].concat();
     left.extend(before.left());
     left.iter().for_each(|it| println!("left behind: {it}"));
     if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }

@@ -83,7 +83,10 @@ fn terminal(docker: &Docker) {
 fn user(docker: &Docker) {
     let container = docker.detached("", SLEEP);
     let id = |user: &str| {
-        let output = container.command(&format!("exec --user {user} NAME sh -c")).arg("id -u; id -g; grep CapEff /proc/self/status").output();
+        let output = container
+            .command(&format!("exec --user {user} NAME sh -c"))
+            .arg("id -u; id -g; grep CapEff /proc/self/status")
+            .output();
         output.ok().stdout
     };
     assert_eq!(id("user"), "1000\n1000\nCapEff:\t0000000000000000\n");
@@ -118,7 +121,8 @@ fn privileged(docker: &Docker) {
 /// An exec'd program is confined as its container is.
 fn rights(docker: &Docker) {
     let container = docker.detached("--cap-drop ALL --security-opt no-new-privileges --pids-limit 20", SLEEP);
-    let status = container.sh("grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cut -d : -f 3 /proc/self/cgroup | sort -u");
+    let status = container
+        .sh("grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cut -d : -f 3 /proc/self/cgroup | sort -u");
     let first = std::fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
     let kept = |line: &&str| ["CapBnd", "NoNewPrivs", "Seccomp:"].iter().any(|it| line.starts_with(it));
     let expected: Vec<_> = first.lines().filter(kept).collect();
@@ -144,7 +148,8 @@ fn killed_with_its_container(docker: &Docker) {
 
 fn many(docker: &Docker) {
     let container = docker.detached("", SLEEP);
-    let running: Vec<_> = (0..8).map(|status| container.command("exec NAME sh -c").arg(format!("exit {status}")).spawn()).collect();
+    let running: Vec<_> =
+        (0..8).map(|status| container.command("exec NAME sh -c").arg(format!("exit {status}")).spawn()).collect();
     for (status, exec) in (0..8).zip(running) {
         exec.wait().exits(status);
     }

@@ -64,7 +64,9 @@ fn privileged(docker: &Docker) {
     let ours = fs::read_to_string("/proc/self/status").unwrap();
     let ours = ours.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
     assert_eq!(status(docker, "--privileged", "CapEff"), ours);
-    docker.sh("--privileged", "mount -t tmpfs none /tmp && test -w /proc/sys/kernel/hostname && test -e /dev/kmsg").ok();
+    docker
+        .sh("--privileged", "mount -t tmpfs none /tmp && test -w /proc/sys/kernel/hostname && test -e /dev/kmsg")
+        .ok();
 }
 
 fn no_new_privileges(docker: &Docker) {
@@ -197,7 +199,8 @@ fn pid_of_container(docker: &Docker) {
 
 fn ipc_and_uts_of_host(docker: &Docker) {
     for name in ["ipc", "uts"] {
-        let inside = |options: &str| docker.sh(options, &format!("readlink /proc/self/ns/{name}")).ok().line().to_owned();
+        let inside =
+            |options: &str| docker.sh(options, &format!("readlink /proc/self/ns/{name}")).ok().line().to_owned();
         assert_eq!(inside(&format!("--{name} host")), namespace(name));
         assert_ne!(inside(""), namespace(name));
     }

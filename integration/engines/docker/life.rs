@@ -100,7 +100,10 @@ fn kill(docker: &Docker) {
 }
 
 fn kill_with_signals(docker: &Docker) {
-    let container = docker.detached("", "for it in HUP USR1 RTMIN+3; do trap \"echo $it\" $it; done; echo ready; while :; do sleep 0.1; done");
+    let container = docker.detached(
+        "",
+        "for it in HUP USR1 RTMIN+3; do trap \"echo $it\" $it; done; echo ready; while :; do sleep 0.1; done",
+    );
     container.says("ready");
     for signal in ["HUP", "SIGUSR1", "37"] {
         container.call(&format!("kill --signal {signal} NAME")).ok();
@@ -181,7 +184,11 @@ fn restart_on_failure(docker: &Docker) {
 fn restart_always(docker: &Docker) {
     let container = docker.detached("--restart always", "echo x; sleep 600");
     container.says("x");
-    rustix::process::kill_process(rustix::process::Pid::from_raw(container.pid()).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(container.pid()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     until("a second start", || (container.log() == "x\nx\n").then_some(()));
     assert_eq!(container.inspect(".RestartCount"), "1");
     // Whom the user stops stays so.
@@ -192,7 +199,10 @@ fn restart_always(docker: &Docker) {
 fn update_limits(docker: &Docker) {
     let container = docker.detached("--memory 64m --memory-swap 64m", "sleep 600");
     let (file, ours) = (|controller: &str, name: &str| container.cgroup_file(controller, name), &container);
-    ours.call("update --memory 32m --memory-swap 48m --cpu-shares 300 --cpus 0.25 --cpuset-cpus 1 --pids-limit 77 NAME").ok();
+    ours.call(
+        "update --memory 32m --memory-swap 48m --cpu-shares 300 --cpus 0.25 --cpuset-cpus 1 --pids-limit 77 NAME",
+    )
+    .ok();
     assert_eq!(file("memory", "memory.limit_in_bytes"), "33554432");
     assert_eq!(file("memory", "memory.memsw.limit_in_bytes"), "50331648");
     assert_eq!(file("cpu", "cpu.shares"), "300");

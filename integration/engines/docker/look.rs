@@ -12,28 +12,25 @@ use crate::support::wait::until;
 use crate::support::{differs, peer};
 
 pub fn cases() -> Vec<Case<Docker>> {
-    cases![
-        ps,
-        logs,
-        inspect,
-        events,
-        top,
-        stats,
-        diff,
-        copy_in_and_out,
-        export,
-        import,
-        commit,
-        info_names_the_runtime,
-    ]
+    cases![ps, logs, inspect, events, top, stats, diff, copy_in_and_out, export, import, commit, info_names_the_runtime,]
 }
 
 fn ps(docker: &Docker) {
     let container = docker.detached("", "sleep 600");
     let format = "{{.Status}}|{{.Command}}";
-    let shown = |all: &str| docker.command(&format!("ps {all} --no-trunc --filter name={} --format", container.name)).arg(format).output().ok();
+    let shown = |all: &str| {
+        docker
+            .command(&format!("ps {all} --no-trunc --filter name={} --format", container.name))
+            .arg(format)
+            .output()
+            .ok()
+    };
     let running = shown("");
-    assert!(running.line().starts_with("Up ") && running.line().ends_with("|\"sh -c 'sleep 600'\""), "{}", running.stdout);
+    assert!(
+        running.line().starts_with("Up ") && running.line().ends_with("|\"sh -c 'sleep 600'\""),
+        "{}",
+        running.stdout
+    );
     container.call("kill NAME").ok();
     container.call("wait NAME").ok();
     assert_eq!(shown("").stdout, "");
@@ -68,7 +65,8 @@ fn events(docker: &Docker) {
     container.call("start --attach NAME").exits(137);
     let events = |since: &str| {
         let until = Run::new("date").arg("+%s.%N").output().ok();
-        let words = format!("events --since {since} --until {} --filter container={} --format", until.line(), container.name);
+        let words =
+            format!("events --since {since} --until {} --filter container={} --format", until.line(), container.name);
         docker.command(&words).arg("{{.Action}} {{.Actor.Attributes.exitCode}}").output().ok().stdout
     };
     let expected = ["create <no value>", "attach <no value>", "start <no value>", "oom <no value>", "die 137"];
@@ -86,7 +84,8 @@ fn top(docker: &Docker) {
     let expected = ["sh -c sleep 601 & sleep 600", "sleep 600", "sleep 601"];
     until("its processes", || {
         let output = container.call("top NAME -o pid,args").ok();
-        let mut seen: Vec<_> = output.stdout.lines().skip(1).map(|line| line.trim_start().split_once(' ').unwrap().1.to_owned()).collect();
+        let mut seen: Vec<_> =
+            output.stdout.lines().skip(1).map(|line| line.trim_start().split_once(' ').unwrap().1.to_owned()).collect();
         seen.sort_unstable();
         (seen == expected).then_some(())
     });
@@ -105,7 +104,9 @@ fn stats(docker: &Docker) {
 
 fn diff(docker: &Docker) {
     let container = docker.detached("", "touch /new; rm /etc/group; sleep 600");
-    until("its changes", || (container.call("diff NAME").ok().stdout == "C /etc\nD /etc/group\nA /new\n").then_some(()));
+    until("its changes", || {
+        (container.call("diff NAME").ok().stdout == "C /etc\nD /etc/group\nA /new\n").then_some(())
+    });
 }
 
 fn copy_in_and_out(docker: &Docker) {
@@ -145,7 +146,8 @@ fn commit(docker: &Docker) {
 }
 
 fn info_names_the_runtime(docker: &Docker) {
-    let info: Value = serde_json::from_str(&docker.command("info --format").arg("{{json .}}").output().ok().stdout).unwrap();
+    let info: Value =
+        serde_json::from_str(&docker.command("info --format").arg("{{json .}}").output().ok().stdout).unwrap();
     assert_eq!(info["DefaultRuntime"], "corten");
     let program = std::path::absolute(peer::program()).unwrap();
     assert_eq!(info["Runtimes"]["corten"]["path"], program.to_str().unwrap());

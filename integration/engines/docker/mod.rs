@@ -34,8 +34,15 @@ pub struct Docker {
 
 impl Engine for Docker {
     fn cases() -> Vec<Case<Self>> {
-        let cases =
-            [run::cases(), isolation::cases(), places::cases(), life::cases(), exec::cases(), look::cases(), build::cases()];
+        let cases = [
+            run::cases(),
+            isolation::cases(),
+            places::cases(),
+            life::cases(),
+            exec::cases(),
+            look::cases(),
+            build::cases(),
+        ];
         cases.concat()
     }
 
@@ -99,7 +106,7 @@ impl Docker {
     fn load_image(&self) {
         let directory = self.place.path("image");
         fs::create_dir(&directory).unwrap();
-        let image = Layer::busybox(&directory).image(BOX);
+        let image = Layer::busybox(&directory).image(BOX, "sh");
         self.command("load --quiet --input").arg(image).output().ok();
     }
 

@@ -35,15 +35,23 @@ fn read_only(docker: &Docker) {
 }
 
 fn tmpfs(docker: &Docker) {
-    let output = docker.sh("--tmpfs /new/place:rw,size=64k,mode=700,noexec", "grep ' /new/place ' /proc/mounts; stat -c %a /new/place").ok();
-    assert!(output.stdout.starts_with("tmpfs /new/place tmpfs rw,nosuid,nodev,noexec,relatime,size=64k,mode=700"), "{}", output.stdout);
+    let output = docker
+        .sh("--tmpfs /new/place:rw,size=64k,mode=700,noexec", "grep ' /new/place ' /proc/mounts; stat -c %a /new/place")
+        .ok();
+    assert!(
+        output.stdout.starts_with("tmpfs /new/place tmpfs rw,nosuid,nodev,noexec,relatime,size=64k,mode=700"),
+        "{}",
+        output.stdout
+    );
     assert!(output.stdout.ends_with("\n700\n"), "{}", output.stdout);
 }
 
 fn bind(docker: &Docker) {
     let file = docker.script("hello", "hello\n");
     let directory = docker.directory("volume");
-    let output = docker.sh(&format!("--volume {directory}:/data --volume {file}:/etc/hello"), "cat /etc/hello; id -u >/data/new").ok();
+    let output = docker
+        .sh(&format!("--volume {directory}:/data --volume {file}:/etc/hello"), "cat /etc/hello; id -u >/data/new")
+        .ok();
     assert_eq!(output.stdout, "hello\n");
     assert_eq!(fs::read_to_string(format!("{directory}/new")).unwrap(), "0\n");
 }
@@ -78,7 +86,13 @@ fn volumes_from(docker: &Docker) {
 fn propagation(docker: &Docker) {
     let directory = docker.directory("volume");
     let bind = format!("--mount type=bind,source={directory},target=/data,bind-propagation=");
-    let field = |option: &str| docker.sh(&format!("{bind}{option}"), "grep ' /data ' /proc/self/mountinfo | cut -d ' ' -f 7").ok().line().to_owned();
+    let field = |option: &str| {
+        docker
+            .sh(&format!("{bind}{option}"), "grep ' /data ' /proc/self/mountinfo | cut -d ' ' -f 7")
+            .ok()
+            .line()
+            .to_owned()
+    };
     assert_eq!(field("rprivate"), "-");
     let output = docker.sh(&format!("{bind}rshared"), "true").exits(125);
     assert!(output.stderr.contains("not a shared mount"), "{}", output.stderr);

@@ -79,7 +79,12 @@ fn volume(Remapped(docker): &Remapped) {
 
 /// A network namespace belongs to the user namespace: root inside may set it up.
 fn network(Remapped(docker): &Remapped) {
-    let output = docker.sh("--sysctl net.ipv4.ip_default_ttl=33 --cap-add NET_ADMIN", "ip link set lo down; cat /proc/sys/net/ipv4/ip_default_ttl").ok();
+    let output = docker
+        .sh(
+            "--sysctl net.ipv4.ip_default_ttl=33 --cap-add NET_ADMIN",
+            "ip link set lo down; cat /proc/sys/net/ipv4/ip_default_ttl",
+        )
+        .ok();
     assert_eq!(output.stdout, "33\n");
 }
 

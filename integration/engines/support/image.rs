@@ -22,19 +22,26 @@ impl Layer {
         let tree = directory.join("tree");
         rootfs::make(&tree);
         let archive = directory.join("layer.tar");
-        Run::new("tar").args(["--numeric-owner", "--owner=0", "--group=0", "-cf"]).arg(&archive).arg("-C").arg(&tree).arg(".").output().ok();
+        Run::new("tar")
+            .args(["--numeric-owner", "--owner=0", "--group=0", "-cf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&tree)
+            .arg(".")
+            .output()
+            .ok();
         Self { archive }
     }
 
-    /// An archive as `docker save` writes it, which every engine can load: an image `name` that is this layer and runs `sh`.
-    pub fn image(&self, name: &str) -> PathBuf {
+    /// An archive as `docker save` writes it, which every engine can load: an image `name` that is this layer and runs `command`.
+    pub fn image(&self, name: &str, command: &str) -> PathBuf {
         let directory = self.archive.parent().unwrap();
         let digest = Run::new("sha256sum").arg(&self.archive).output().ok().stdout;
         let digest = digest.split(' ').next().unwrap();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": { "Cmd": ["sh"], "Env": ["PATH=/bin"] },
+            "config": { "Cmd": command.split(' ').collect::<Vec<_>>(), "Env": ["PATH=/bin"] },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
             "history": [{ "created_by": "corten's tests" }],
         });

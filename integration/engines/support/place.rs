@@ -19,6 +19,11 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), name: format!("corten-engine-{random:06x}") }
     }
 
+    /// What it is told from others by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A name in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -37,6 +42,11 @@ impl Place {
     /// The cgroup `path` in the hierarchy of `controller`.
     pub fn cgroup(controller: &str, path: &str) -> PathBuf {
         Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+    }
+
+    /// The cgroup `path` in every hierarchy.
+    pub fn cgroups(path: &str) -> Vec<PathBuf> {
+        directories(Path::new("/sys/fs/cgroup")).iter().map(|it| it.join(path.trim_start_matches('/'))).collect()
     }
 
     /// Takes its cgroup away: what was in it, in words.
