@@ -15,8 +15,8 @@ pub enum Peer {
 
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     // Cargo tells its name to the tests of its own package only: others need the variable.
-    let built = || option_env!("CARGO_BIN_EXE_corten").expect("CORTEN names the program under test").into();
-    std::env::var_os("CORTEN").map_or_else(built, PathBuf::from)
+    let built = option_env!("CARGO_BIN_EXE_corten").map(Into::into);
+    std::env::var_os("CORTEN").or(built).expect("CORTEN names the program under test").into()
 });
 
 static PEER: LazyLock<Peer> = LazyLock::new(|| {

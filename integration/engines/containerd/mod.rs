@@ -80,7 +80,7 @@ impl Engine for Containerd {
             left.push("containerd, which does not listen to SIGTERM".to_owned());
         }
         left.extend(states(Path::new("/run/containerd/runc")));
-        left.extend(self.place.remove_cgroups());
+        left.extend(self.place.remove_cgroups(&[]));
         unmount(CNI_CACHE, UnmountFlags::empty()).unwrap();
         // Not there if no pod was.
         Run::new("ip").args(["link", "delete", BRIDGE]).output();

@@ -55,7 +55,7 @@ fn refused(containerd: &Containerd) {
         ("", "nothing", &["exec: \"nothing\": executable file not found in $PATH"]),
         ("", "/bin/nothing", &["exec: \"/bin/nothing\"", "no such file or directory"]),
         ("", "/etc/passwd", &["exec: \"/etc/passwd\"", "permission denied"]),
-        ("", "/etc", &["exec: \"/etc\"", "is a directory"]),
+        ("", "/etc", &["exec: \"/etc\"", "permission denied"]),
         ("--cwd /etc/passwd", "true", &["/etc/passwd", "not a directory"]),
         ("--mount type=bind,src=/no/such,dst=/mnt,options=rbind", "true", &["/no/such", "no such file or directory"]),
     ];
@@ -150,7 +150,7 @@ fn mounts(containerd: &Containerd) {
     let output = containerd.sh(&bind("rbind:ro"), "cat /data/new/file; echo >/data/new/file").exits(1);
     assert_eq!(output.stdout, "hello\n");
     assert!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
-    let output = containerd.sh("--mount type=tmpfs,dst=/data,options=size=64k", "df -k /data | tail -n 1").ok();
+    let output = containerd.sh("--mount type=tmpfs,src=tmpfs,dst=/data,options=size=64k", "df -k /data | tail -n 1").ok();
     assert_eq!(output.stdout.split_whitespace().nth(1), Some("64"));
     let output =
         containerd.sh("--rootfs-propagation shared", "grep ' / / ' /proc/self/mountinfo | grep -c shared:").ok();

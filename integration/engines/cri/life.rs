@@ -38,7 +38,7 @@ fn refused(containerd: &Containerd) {
         ("no-such-command", "exec: \"no-such-command\": executable file not found in $PATH"),
         ("/no/such/command", "no such file or directory"),
         ("/etc/passwd", "permission denied"),
-        ("/etc", "is a directory"),
+        ("/etc", "permission denied"),
     ] {
         let container = pod.create(&[command], |_| ()).unwrap();
         let error = container.start().unwrap_err();

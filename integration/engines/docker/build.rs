@@ -16,7 +16,10 @@ pub fn cases() -> Vec<Case<Docker>> {
 fn build(docker: &Docker, image: &str, buildkit: &str, lines: &str) -> Output {
     let directory = docker.directory(image);
     fs::write(format!("{directory}/Dockerfile"), format!("FROM {BOX}\n{lines}\n")).unwrap();
-    docker.command(&format!("build --no-cache --tag {image} {directory}")).env("DOCKER_BUILDKIT", buildkit).output()
+    docker
+        .command(&format!("build --no-cache --force-rm --tag {image} {directory}"))
+        .env("DOCKER_BUILDKIT", buildkit)
+        .output()
 }
 
 const LINES: &str = "ENV A=b

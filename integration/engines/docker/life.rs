@@ -1,7 +1,10 @@
 //! A container's life: create, start, stop, and what comes between.
 
 use std::fs;
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::Docker;
 use crate::support::case::{Case, cases};
@@ -27,6 +30,7 @@ pub fn cases() -> Vec<Case<Docker>> {
         restart_on_failure,
         restart_always,
         update_limits,
+        update_refused,
         rename,
     ]
 }
@@ -102,17 +106,17 @@ fn kill(docker: &Docker) {
 fn kill_with_signals(docker: &Docker) {
     let container = docker.detached(
         "",
-        "for it in HUP USR1 RTMIN+3; do trap \"echo $it\" $it; done; echo ready; while :; do sleep 0.1; done",
+        "for it in HUP USR1 USR2; do trap \"echo $it\" $it; done; echo ready; while :; do sleep 0.1; done",
     );
     container.says("ready");
-    for signal in ["HUP", "SIGUSR1", "37"] {
+    for signal in ["HUP", "SIGUSR1", "12"] {
         container.call(&format!("kill --signal {signal} NAME")).ok();
     }
     until("three signals", || (container.log().lines().count() == 4).then_some(()));
     let log = container.log();
     let mut seen: Vec<_> = log.lines().skip(1).collect();
     seen.sort_unstable();
-    assert_eq!(seen, ["HUP", "RTMIN+3", "USR1"]);
+    assert_eq!(seen, ["HUP", "USR1", "USR2"]);
     let output = container.call("kill --signal NOTHING NAME").exits(1);
     assert!(output.stderr.contains("Invalid signal: NOTHING"), "{}", output.stderr);
 }
@@ -152,9 +156,13 @@ fn kill_of_a_paused_one(docker: &Docker) {
 }
 
 fn attach(docker: &Docker) {
-    let container = docker.detached("--interactive", "while read line; do echo \"got $line\"; done; exit 9");
-    let output = container.command("attach NAME").stdin("one\ntwo\n").output().exits(9);
-    assert_eq!(output.stdout, "got one\ngot two\n");
+    let container = docker.detached("--interactive", "for i in 1 2; do read line; echo \"got $line\"; done; exit 9");
+    // Docker detaches who has no more to say.
+    let (stdin, mut input) = std::io::pipe().unwrap();
+    let mut attached = container.command("attach NAME").stdin_from(stdin).spawn();
+    input.write_all(b"one\ntwo\n").unwrap();
+    attached.read_until("got one\ngot two\n");
+    attached.wait().exits(9);
 }
 
 fn wait(docker: &Docker) {
@@ -184,11 +192,7 @@ fn restart_on_failure(docker: &Docker) {
 fn restart_always(docker: &Docker) {
     let container = docker.detached("--restart always", "echo x; sleep 600");
     container.says("x");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(container.pid()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    kill_process(Pid::from_raw(container.pid()).unwrap(), Signal::KILL).unwrap();
     until("a second start", || (container.log() == "x\nx\n").then_some(()));
     assert_eq!(container.inspect(".RestartCount"), "1");
     // Whom the user stops stays so.
@@ -211,8 +215,17 @@ fn update_limits(docker: &Docker) {
     assert_eq!(file("pids", "pids.max"), "77");
     ours.call("update --pids-limit -1 NAME").ok();
     assert_eq!((file("pids", "pids.max"), file("cpu", "cpu.shares")), ("max".into(), "300".into()));
-    let output = ours.call("update --cpuset-cpus 900 NAME").exits(1);
-    assert!(output.stderr.contains("cpuset"), "{}", output.stderr);
+}
+
+/// What is in use cannot be taken away, and nothing changes.
+fn update_refused(docker: &Docker) {
+    let container = docker.detached("--memory 64m --cpu-shares 300", "sleep 600");
+    container.sh("dd if=/dev/zero of=/dev/shm/file bs=1M count=20 2>/dev/null");
+    let output = container.call("update --memory 8m --cpu-shares 400 NAME").exits(1);
+    let reasons = ["unable to set memory limit to 8388608", "memory.limit_in_bytes"];
+    assert!(reasons.iter().any(|it| output.stderr.contains(it)), "{}", output.stderr);
+    assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "300");
 }
 
 fn rename(docker: &Docker) {

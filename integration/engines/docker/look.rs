@@ -40,8 +40,9 @@ fn ps(docker: &Docker) {
 fn logs(docker: &Docker) {
     let container = docker.detached("", "for i in 1 2 3; do echo $i; done; echo err >&2; sleep 600");
     container.says("3");
+    until("its errors", || (container.call("logs NAME").ok().stderr == "err\n").then_some(()));
     assert_eq!(container.call("logs NAME").ok().stdout, "1\n2\n3\n");
-    assert_eq!(container.call("logs --tail 2 NAME").ok().stderr, "err\n");
+    assert_eq!(container.call("logs --tail 2 NAME").ok().stdout, "3\n");
     let mut follows = container.command("logs --follow NAME").spawn();
     follows.read_until("3\n");
     container.call("kill NAME").ok();
@@ -80,15 +81,13 @@ fn events(docker: &Docker) {
 }
 
 fn top(docker: &Docker) {
-    let container = docker.detached("", "sleep 601 & sleep 600");
-    let expected = ["sh -c sleep 601 & sleep 600", "sleep 600", "sleep 601"];
-    until("its processes", || {
-        let output = container.call("top NAME -o pid,args").ok();
-        let mut seen: Vec<_> =
-            output.stdout.lines().skip(1).map(|line| line.trim_start().split_once(' ').unwrap().1.to_owned()).collect();
-        seen.sort_unstable();
-        (seen == expected).then_some(())
-    });
+    let container = docker.detached("", "sleep 601 & sleep 602 & echo started; wait");
+    container.says("started");
+    let output = container.call("top NAME -o pid,args").ok();
+    let command = |line: &str| line.trim_start().split_once(' ').unwrap().1.trim().to_owned();
+    let mut seen: Vec<_> = output.stdout.lines().map(command).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["COMMAND", "sh -c sleep 601 & sleep 602 & echo started; wait", "sleep 601", "sleep 602"]);
 }
 
 fn stats(docker: &Docker) {

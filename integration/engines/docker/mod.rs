@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::mount::{UnmountFlags, unmount};
 use serde_json::{Value, json};
 
 use crate::support::case::Case;
@@ -49,7 +50,7 @@ impl Engine for Docker {
     fn start() -> Self {
         let program = std::path::absolute(peer::program()).unwrap();
         let runtimes = json!({ "corten-debug": { "path": program, "runtimeArgs": ["--debug"] } });
-        Self::with(&json!({ "runtimes": runtimes }))
+        Self::with(Command::new("dockerd"), &json!({ "runtimes": runtimes }))
     }
 
     fn daemon(&self) -> &Daemon {
@@ -65,14 +66,16 @@ impl Engine for Docker {
         let runtimes = fs::read_dir(self.place.path("exec")).unwrap().map(|it| it.unwrap().path());
         let roots = runtimes.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with("runtime-"));
         left.extend(roots.flat_map(|it| states(&it)));
-        left.extend(self.place.remove_cgroups());
+        // Docker keeps both for the next time.
+        let _ = unmount(self.place.path("exec/netns/default"), UnmountFlags::DETACH);
+        left.extend(self.place.remove_cgroups(&["buildkit"]));
         left
     }
 }
 
 impl Docker {
-    /// With further settings in its daemon.json.
-    fn with(settings: &Value) -> Self {
+    /// `command` with further settings in its daemon.json.
+    fn with(mut command: Command, settings: &Value) -> Self {
         let place = Place::new();
         // A symlink is all that makes a host's runc corten: what knows no setting finds it in the search path.
         let programs = place.path("bin");
@@ -89,12 +92,12 @@ impl Docker {
             "group": "root",
             "cgroup-parent": place.cgroup_parent(),
             "storage-driver": "overlay2",
+            "log-level": "warn",
         });
         merge(&mut file, &private);
         merge(&mut file, settings);
         fs::write(place.path("daemon.json"), file.to_string()).unwrap();
 
-        let mut command = Command::new("dockerd");
         command.arg("--config-file").arg(place.path("daemon.json")).env("PATH", path);
         let is_ready = || docker(&place, "version").output().status.success();
         let daemon = Daemon::start(&mut command, &place.path("log"), is_ready);

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{Container, Docker};
 use crate::support::case::{Case, cases};
-use crate::support::image::BOX;
 use crate::support::wait::until;
 
 pub fn cases() -> Vec<Case<Docker>> {
@@ -127,7 +126,7 @@ fn network_of_container(docker: &Docker) {
 
 /// Answers everybody who connects to its port 80.
 fn server<'a>(docker: &'a Docker, options: &str) -> Container<'a> {
-    docker.detached(options, "nc -lk -p 80 -e echo hello")
+    docker.detached(options, "nc -ll -p 80 -e echo hello")
 }
 
 #[track_caller]
@@ -158,5 +157,4 @@ fn network_of_its_own(docker: &Docker) {
     assert_eq!(output.stdout, "hello\n");
     drop(first);
     docker.call(&format!("network rm {network}")).ok();
-    let _ = BOX;
 }

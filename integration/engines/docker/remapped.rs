@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
 
-use rustix::mount::mount_bind;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde_json::json;
 
 use super::{BOX, Docker};
@@ -13,6 +15,8 @@ use crate::support::engine::Engine;
 
 /// Root's id outside.
 const FIRST: u32 = 200_000;
+
+const RANGES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 
 /// A second dockerd: the setting is for all of its containers.
 pub struct Remapped(Docker);
@@ -24,13 +28,15 @@ impl Engine for Remapped {
 
     fn start() -> Self {
         // Ranges for a user whom every Debian has; seen in our mount namespace only.
-        for file in ["/etc/subuid", "/etc/subgid"] {
-            let own = std::path::Path::new("/run").join(file.rsplit('/').next().unwrap());
+        for file in RANGES {
+            let own = Path::new("/run").join(Path::new(file).file_name().unwrap());
             fs::write(&own, format!("daemon:{FIRST}:65536\n")).unwrap();
             mount_bind(&own, file).unwrap();
         }
-        // The other dockerd has the bridge and the rules.
-        Self(Docker::with(&json!({ "userns-remap": "daemon", "bridge": "none", "iptables": false })))
+        // In a network of its own: the bridge here has an owner.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "dockerd"]);
+        Self(Docker::with(command, &json!({ "userns-remap": "daemon" })))
     }
 
     fn daemon(&self) -> &Daemon {
@@ -38,6 +44,7 @@ impl Engine for Remapped {
     }
 
     fn stop(self) -> Vec<String> {
+        RANGES.into_iter().for_each(|it| unmount(it, UnmountFlags::empty()).unwrap());
         self.0.stop()
     }
 }
@@ -67,7 +74,7 @@ fn exec(Remapped(docker): &Remapped) {
     let id = |options: &str| container.call(&format!("exec {options} NAME id -u")).ok().stdout;
     assert_eq!((id(""), id("--user root"), id("--user 7")), ("1000\n".into(), "0\n".into(), "7\n".into()));
     container.call("exec NAME sh -c exit").ok();
-    container.call("exec NAME nothing").exits(127);
+    container.call("exec NAME nothing").exits(126);
 }
 
 fn volume(Remapped(docker): &Remapped) {

@@ -89,9 +89,11 @@ fn interactive_terminal(docker: &Docker) {
     pty.reads("42\r\n");
     pty.reads("/dev/pts/0\r\n");
     // Ctrl-C ends what the shell runs, not the shell.
-    pty.write("sleep 600\n");
-    pty.reads("sleep 600\r\n");
-    pty.write("\u{3}echo ag''ain; exit 3\n");
+    pty.write("echo be''gin; sleep 600\n");
+    pty.reads("begin\r\n");
+    pty.write("\u{3}");
+    pty.reads("^C");
+    pty.write("echo ag''ain; exit 3\n");
     pty.reads("again\r\n");
     shell.wait().exits(3);
 }
@@ -108,6 +110,8 @@ fn terminal_has_a_size(docker: &Docker) {
         pty.reads_within("33 99\r\n", std::time::Duration::from_millis(500)).then_some(())
     });
     pty.resize(44, 111);
+    // The kernel tells those whose terminal it is; the client only has it as its streams.
+    shell.signal(rustix::process::Signal::WINCH);
     until("the new size", || {
         pty.write("stty size\n");
         pty.reads_within("44 111\r\n", std::time::Duration::from_millis(500)).then_some(())
@@ -125,7 +129,7 @@ fn detached(docker: &Docker) {
     assert_eq!(container.inspect(".HostConfig.Runtime"), "corten");
     let pid = container.pid();
     let file = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
-    assert_eq!(file("cmdline"), "sleep\0600\0");
+    assert_eq!(file("cmdline"), "sleep\x00600\0");
     // The shim takes it, and will know its exit status.
     let parent = file("status").lines().find_map(|line| line.strip_prefix("PPid:\t").map(str::to_owned)).unwrap();
     let parent = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap();

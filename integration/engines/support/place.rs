@@ -49,15 +49,16 @@ impl Place {
         directories(Path::new("/sys/fs/cgroup")).iter().map(|it| it.join(path.trim_start_matches('/'))).collect()
     }
 
-    /// Takes its cgroup away: what was in it, in words.
-    pub fn remove_cgroups(&self) -> Vec<String> {
+    /// Takes its cgroup away: what was in it, in words, but for what an engine itself makes.
+    pub fn remove_cgroups(&self, made_by_engine: &[&str]) -> Vec<String> {
         let below = |hierarchy: &PathBuf| cgroups(&hierarchy.join(&self.name));
         let hierarchies: Vec<_> = directories(Path::new("/sys/fs/cgroup"));
         let own = [PathBuf::from("/sys/fs/cgroup")].into_iter().chain(hierarchies);
         let groups: Vec<_> = own.flat_map(|it| below(&it)).collect();
         let _ = groups.iter().try_for_each(fs::remove_dir);
-        let is_below = |it: &&PathBuf| !it.ends_with(&self.name);
-        groups.iter().filter(is_below).map(|it| format!("cgroup {}", it.display())).collect()
+        let is_left =
+            |it: &&PathBuf| !made_by_engine.iter().chain([&self.name.as_str()]).any(|name| it.ends_with(name));
+        groups.iter().filter(is_left).map(|it| format!("cgroup {}", it.display())).collect()
     }
 }
 
