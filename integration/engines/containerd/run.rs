@@ -152,9 +152,6 @@ fn mounts(containerd: &Containerd) {
     assert!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
     let output = containerd.sh("--mount type=tmpfs,src=tmpfs,dst=/data,options=size=64k", "df -k /data | tail -n 1").ok();
     assert_eq!(output.stdout.split_whitespace().nth(1), Some("64"));
-    let output =
-        containerd.sh("--rootfs-propagation shared", "grep ' / / ' /proc/self/mountinfo | grep -c shared:").ok();
-    assert_eq!(output.stdout, "1\n");
 }
 
 fn host_network(containerd: &Containerd) {
@@ -189,7 +186,7 @@ fn whole_specification(containerd: &Containerd) {
         serde_json::from_str(&containerd.command("oci spec").output().ok().stdout).unwrap();
     specification["root"]["path"] = directory.join("rootfs").to_str().unwrap().into();
     specification["linux"]["cgroupsPath"] = format!("{}/{}", containerd.cgroup_parent(), container.id).into();
-    specification["process"]["args"] = serde_json::json!(["echo", "hello"]);
+    specification["process"]["args"] = serde_json::json!(["/bin/echo", "hello"]);
     let file = directory.join("config.json");
     fs::write(&file, specification.to_string()).unwrap();
     let output = container.call(&format!("run --rm {} --config {} ID", runtime(), file.display())).ok();
