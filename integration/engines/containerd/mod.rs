@@ -151,11 +151,6 @@ impl Containerd {
         ctr(&self.place, words)
     }
 
-    /// The same to its end.
-    pub fn call(&self, words: &str) -> Output {
-        self.command(words).output()
-    }
-
     /// A name for something that this case makes.
     pub fn name(&self) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -171,9 +171,9 @@ fn joined_namespace(containerd: &Containerd) {
 
 fn user_namespace(containerd: &Containerd) {
     let options = "--uidmap 0:200000:65536 --gidmap 0:200000:65536";
-    let output = containerd.sh(options, "cat /proc/self/uid_map; id -u; echo >/new; stat -c %u /new; tty").exits(1);
+    let output = containerd.sh(options, "cat /proc/self/uid_map; id -u; echo >/new; stat -c %u /new").ok();
     let words: Vec<_> = output.stdout.split_whitespace().collect();
-    assert_eq!(words, ["0", "200000", "65536", "0", "0", "not", "a", "tty"]);
+    assert_eq!(words, ["0", "200000", "65536", "0", "0"]);
 }
 
 /// Not one of containerd's making.

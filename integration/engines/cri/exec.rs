@@ -11,7 +11,7 @@ use crate::support::case::{Case, cases};
 use crate::support::wait::until;
 
 pub fn cases() -> Vec<Case<Containerd>> {
-    cases![to_its_end, streams]
+    cases![to_its_end, many, streams]
 }
 
 fn to_its_end(containerd: &Containerd) {
@@ -48,6 +48,30 @@ fn to_its_end(containerd: &Containerd) {
     container.stop(0).unwrap();
     let error = container.try_exec(&["true"], 0).unwrap_err();
     assert!(error.message().contains("container is in CONTAINER_EXITED state"), "{error}");
+}
+
+/// Probes of a kubelet.
+fn many(containerd: &Containerd) {
+    let cri = Cri::connect(containerd);
+    let pod = cri.run_pod(|_| ());
+    let containers = [(); 2].map(|()| pod.run(SERVICE, |_| ()));
+    let probe = |id: String, code: i32| {
+        let request = ExecSyncRequest {
+            container_id: id,
+            cmd: ["sh", "-c", &format!("echo {code}; exit {code}")].map(str::to_owned).to_vec(),
+            timeout: 60,
+        };
+        Cri::connect(containerd).call(async |mut it| it.exec_sync(request).await).unwrap()
+    };
+    std::thread::scope(|scope| {
+        for code in 0..12 {
+            let id = containers[usize::from(code % 2 == 0)].id.clone();
+            scope.spawn(move || {
+                let answer = probe(id, code);
+                assert_eq!((answer.exit_code, answer.stdout), (code, format!("{code}\n").into_bytes()));
+            });
+        }
+    });
 }
 
 fn streams(containerd: &Containerd) {

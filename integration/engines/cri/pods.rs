@@ -19,7 +19,8 @@ pub fn cases() -> Vec<Case<Containerd>> {
         sysctls,
         stop_with_containers,
         runtime_class,
-        user_namespace
+        user_namespace,
+        refused
     ]
 }
 
@@ -176,4 +177,17 @@ fn own(namespace: &str) -> String {
 
 fn namespace_of(container: &Container<'_>, name: &str) -> String {
     container.exec(&format!("readlink /proc/self/ns/{name}")).trim().to_owned()
+}
+
+/// Nothing of it is left, which is looked at when all is over.
+fn refused(containerd: &Containerd) {
+    let cri = Cri::connect(containerd);
+    let pod = cri.try_run_pod("", |config| {
+        let sysctls = &mut config.linux.get_or_insert_default().sysctls;
+        sysctls.insert("net.ipv4.no_such_thing".to_owned(), "1".to_owned());
+    });
+    let error = pod.map(drop).unwrap_err();
+    for needle in ["OCI runtime create failed: ", "no_such_thing", "no such file or directory"] {
+        assert!(error.message().contains(needle), "{needle}: {error}");
+    }
 }

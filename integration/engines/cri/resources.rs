@@ -84,8 +84,9 @@ fn limits_and_update(containerd: &Containerd) {
     // Devices go along with each update, and stay as they were.
     container.exec("head -c 1 /dev/zero; ! dd if=/dev/loop0 count=1");
 
-    let small = LinuxContainerResources { memory_limit_in_bytes: 4096, ..Default::default() };
     container.exec("dd if=/dev/zero of=/dev/shm/fill bs=1M count=8");
-    container.update(small).unwrap_err();
+    let small = LinuxContainerResources { memory_limit_in_bytes: 4096, ..Default::default() };
+    let error = container.update(small).unwrap_err();
+    assert!(error.message().contains("failed to update resources: "), "{error}");
     assert_eq!(read("memory", "memory.limit_in_bytes"), (128 << 20).to_string());
 }
