@@ -27,6 +27,9 @@ pub fn cases() -> Vec<Case<Containerd>> {
         user_namespace,
         whole_specification,
         state_of_its_own,
+        output_elsewhere,
+        devices,
+        without_pivot_root,
     ]
 }
 
@@ -150,7 +153,8 @@ fn mounts(containerd: &Containerd) {
     let output = containerd.sh(&bind("rbind:ro"), "cat /data/new/file; echo >/data/new/file").exits(1);
     assert_eq!(output.stdout, "hello\n");
     assert!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
-    let output = containerd.sh("--mount type=tmpfs,src=tmpfs,dst=/data,options=size=64k", "df -k /data | tail -n 1").ok();
+    let output =
+        containerd.sh("--mount type=tmpfs,src=tmpfs,dst=/data,options=size=64k", "df -k /data | tail -n 1").ok();
     assert_eq!(output.stdout.split_whitespace().nth(1), Some("64"));
 }
 
@@ -191,6 +195,28 @@ fn whole_specification(containerd: &Containerd) {
     fs::write(&file, specification.to_string()).unwrap();
     let output = container.call(&format!("run --rm {} --config {} ID", runtime(), file.display())).ok();
     assert_eq!(output.stdout, "hello\n");
+}
+
+fn output_elsewhere(containerd: &Containerd) {
+    containerd.sh("--null-io", "echo out").ok().silent();
+    let log = containerd.path(&containerd.name());
+    let container = containerd.detached(&format!("--log-uri file://{}", log.display()), "echo out; echo err >&2");
+    until("its end", || (container.task()?.1 == "STOPPED").then_some(()));
+    // Two streams of the shim, in either order.
+    until("its output", || {
+        let output = fs::read_to_string(&log).ok()?;
+        ["out\nerr\n", "err\nout\n"].contains(&output.as_str()).then_some(())
+    });
+}
+
+fn devices(containerd: &Containerd) {
+    let output = containerd.sh("--device /dev/fuse", "stat -c %t:%T /dev/fuse; exec 3<>/dev/fuse").ok();
+    assert_eq!(output.stdout, "a:e5\n");
+}
+
+fn without_pivot_root(containerd: &Containerd) {
+    let output = containerd.sh("--no-pivot", "echo hello; ls /proc/1/root/bin/busybox").ok();
+    assert_eq!(output.stdout, "hello\n/proc/1/root/bin/busybox\n");
 }
 
 fn state_of_its_own(containerd: &Containerd) {
