@@ -14,7 +14,7 @@ use crate::support::engine::Engine;
 use crate::support::image::{BOX, Layer};
 use crate::support::place::{Place, states};
 use crate::support::run::{Output, Run};
-use crate::support::{peer, snippet};
+use crate::support::{peer, rootfs, snippet};
 
 mod checkpoint;
 mod documented;
@@ -46,7 +46,7 @@ impl Engine for Containerd {
 
     fn start() -> Self {
         let place = Place::new();
-        fs::create_dir_all(CNI_CACHE).unwrap();
+        rootfs::directory(Path::new(CNI_CACHE));
         mount("engines", CNI_CACHE, "tmpfs", MountFlags::empty(), None).unwrap();
         write_settings(&place);
 

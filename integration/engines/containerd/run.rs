@@ -98,7 +98,7 @@ fn detached(containerd: &Containerd) {
     assert_eq!(status, "RUNNING");
     assert_eq!(fs::read_to_string(pid_file).unwrap(), pid.to_string());
     let file = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
-    assert_eq!(file("cmdline"), "sleep\0600\0");
+    assert_eq!(file("cmdline"), "sleep\x00600\0");
     // The shim takes it, and will know its exit status.
     let parent = file("status").lines().find_map(|line| line.strip_prefix("PPid:\t").map(str::to_owned)).unwrap();
     assert_eq!(fs::read_to_string(format!("/proc/{parent}/comm")).unwrap(), "containerd-shim\n");

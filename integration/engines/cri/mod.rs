@@ -17,6 +17,7 @@ use crate::containerd::Containerd;
 use crate::support::case::Case;
 use crate::support::image::BOX;
 use crate::support::place::Place;
+use crate::support::rootfs;
 use crate::support::wait::{DEADLINE, until};
 
 mod exec;
@@ -113,7 +114,7 @@ impl PodCgroup {
     fn new(path: String) -> Self {
         let cgroup = Self { path };
         for directory in Place::cgroups(&cgroup.path) {
-            fs::create_dir_all(directory).unwrap();
+            rootfs::directory(&directory);
         }
         cgroup
     }

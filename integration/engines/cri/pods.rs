@@ -160,7 +160,7 @@ fn user_namespace(containerd: &Containerd) {
     let options = NamespaceOption {
         userns_options: Some(UserNamespace {
             mode: NamespaceMode::Pod.into(),
-            uids: vec![mapping.clone()],
+            uids: vec![mapping],
             gids: vec![mapping],
         }),
         ..Default::default()

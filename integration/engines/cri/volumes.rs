@@ -8,6 +8,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, moun
 use super::{Cri, SERVICE, security};
 use crate::containerd::Containerd;
 use crate::support::case::{Case, cases};
+use crate::support::rootfs;
 
 pub fn cases() -> Vec<Case<Containerd>> {
     cases![volumes, devices]
@@ -18,7 +19,7 @@ fn volumes(containerd: &Containerd) {
     let pod = cri.run_pod(|_| ());
     let directory = containerd.path(&containerd.name());
     let below = directory.join("below");
-    fs::create_dir_all(&below).unwrap();
+    rootfs::directory(&below);
     fs::write(directory.join("file"), "hello\n").unwrap();
     mount_bind(&directory, &directory).unwrap();
     mount_change(&directory, MountPropagationFlags::SHARED).unwrap();
