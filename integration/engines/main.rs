@@ -28,6 +28,7 @@ use support::machine::Machine;
 mod containerd;
 mod cri;
 mod docker;
+mod podman;
 mod support;
 
 fn main() -> ExitCode {
@@ -37,9 +38,10 @@ fn main() -> ExitCode {
     let docker = Group::<docker::Docker>::new();
     let remapped = Group::<docker::remapped::Remapped>::new();
     let containerd = Group::<containerd::Containerd>::new();
-    let trials = [docker.trials(), remapped.trials(), containerd.trials()];
+    let podman = Group::<podman::Podman>::new();
+    let trials = [docker.trials(), remapped.trials(), containerd.trials(), podman.trials()];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
-    let mut left = [docker.stop(), remapped.stop(), containerd.stop()].concat();
+    let mut left = [docker.stop(), remapped.stop(), containerd.stop(), podman.stop()].concat();
     left.extend(before.left());
     left.iter().for_each(|it| println!("left behind: {it}"));
     if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-
 use crate::cri;
 use crate::support::case::Case;
 use crate::support::daemon::Daemon;
@@ -14,7 +12,7 @@ use crate::support::engine::Engine;
 use crate::support::image::{BOX, Layer};
 use crate::support::place::{Place, states};
 use crate::support::run::{Output, Run};
-use crate::support::{peer, rootfs, snippet};
+use crate::support::{peer, snippet};
 
 mod checkpoint;
 mod documented;
@@ -31,9 +29,6 @@ pub struct Containerd {
 /// What is in every pod beside its containers: a process that sleeps.
 const PAUSE: &str = "localhost/pause:latest";
 
-/// Where CNI's library remembers what it did, whatever it is told.
-const CNI_CACHE: &str = "/var/lib/cni";
-
 /// The bridge of pods. CNI keeps it for the next one.
 const BRIDGE: &str = "corten0";
 
@@ -46,8 +41,6 @@ impl Engine for Containerd {
 
     fn start() -> Self {
         let place = Place::new();
-        rootfs::directory(Path::new(CNI_CACHE));
-        mount("engines", CNI_CACHE, "tmpfs", MountFlags::empty(), None).unwrap();
         write_settings(&place);
 
         let mut command = Command::new("containerd");
@@ -81,7 +74,6 @@ impl Engine for Containerd {
         }
         left.extend(states(Path::new("/run/containerd/runc")));
         left.extend(self.place.remove_cgroups(&[]));
-        unmount(CNI_CACHE, UnmountFlags::empty()).unwrap();
         // Not there if no pod was.
         Run::new("ip").args(["link", "delete", BRIDGE]).output();
         left
@@ -101,7 +93,7 @@ fn write_settings(place: &Place) {
             "isGateway": true,
             "ipam": {
                 "type": "host-local",
-                "ranges": [[{ "subnet": "10.88.0.0/24" }]],
+                "ranges": [[{ "subnet": "10.77.0.0/24" }]],
                 "dataDir": place.path("addresses"),
             },
         }],
@@ -129,7 +121,7 @@ impl Containerd {
         fs::create_dir(&directory).unwrap();
         let layer = Layer::busybox(&directory);
         for (name, command) in [(BOX, "sh"), (PAUSE, "sleep 1000000")] {
-            let image = layer.image(name, command);
+            let image = layer.image_of(name, command);
             for namespace in [self.namespace(), "k8s.io"] {
                 self.command(&format!("--namespace {namespace} images import")).arg(&image).output().ok();
             }

@@ -109,7 +109,7 @@ impl Docker {
     fn load_image(&self) {
         let directory = self.place.path("image");
         fs::create_dir(&directory).unwrap();
-        let image = Layer::busybox(&directory).image(BOX, "sh");
+        let image = Layer::busybox(&directory).image(BOX);
         self.command("load --quiet --input").arg(image).output().ok();
     }
 

@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Command;
 
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde_json::json;
 
 use super::{BOX, Docker};
@@ -16,8 +14,6 @@ use crate::support::engine::Engine;
 /// Root's id outside.
 const FIRST: u32 = 200_000;
 
-const RANGES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
-
 /// A second dockerd: the setting is for all of its containers.
 pub struct Remapped(Docker);
 
@@ -27,11 +23,9 @@ impl Engine for Remapped {
     }
 
     fn start() -> Self {
-        // Ranges for a user whom every Debian has; seen in our mount namespace only.
-        for file in RANGES {
-            let own = Path::new("/run").join(Path::new(file).file_name().unwrap());
-            fs::write(&own, format!("daemon:{FIRST}:65536\n")).unwrap();
-            mount_bind(&own, file).unwrap();
+        // Ranges for a user whom every Debian has.
+        for file in ["/etc/subuid", "/etc/subgid"] {
+            fs::write(file, format!("daemon:{FIRST}:65536\n")).unwrap();
         }
         // In a network of its own: the bridge here has an owner.
         let mut command = Command::new("unshare");
@@ -44,7 +38,6 @@ impl Engine for Remapped {
     }
 
     fn stop(self) -> Vec<String> {
-        RANGES.into_iter().for_each(|it| unmount(it, UnmountFlags::empty()).unwrap());
         self.0.stop()
     }
 }

@@ -33,8 +33,13 @@ impl Layer {
         Self { archive }
     }
 
-    /// An archive as `docker save` writes it, which every engine can load: an image `name` that is this layer and runs `command`.
-    pub fn image(&self, name: &str, command: &str) -> PathBuf {
+    /// An archive as `docker save` writes it, which every engine can load: an image `name` that is this layer and runs `sh`.
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.image_of(name, "sh")
+    }
+
+    /// The same with another command.
+    pub fn image_of(&self, name: &str, command: &str) -> PathBuf {
         let directory = self.archive.parent().unwrap();
         let digest = Run::new("sha256sum").arg(&self.archive).output().ok().stdout;
         let digest = digest.split(' ').next().unwrap();

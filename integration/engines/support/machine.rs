@@ -11,8 +11,8 @@ pub struct Machine {
     things: BTreeSet<String>,
 }
 
-/// Docker keeps its bridge for the next time.
-const KEPT: [&str; 1] = ["interface docker0"];
+/// What engines keep for the next time: their bridges.
+const KEPT: [&str; 2] = ["interface docker0", "interface cni-podman0"];
 
 impl Machine {
     pub fn now() -> Self {
