@@ -7,7 +7,7 @@ RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
 TESTS    := target/integration
 # What the tests under engines install.
-ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugins iptables iproute2 runc
+ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugins iptables iproute2 protobuf-compiler runc
 # A peer's reports are not ours.
 REPORTS  := target/reports$(if $(CORTEN),-of-peer)
 GUEST    := target/guest

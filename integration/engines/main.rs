@@ -25,6 +25,8 @@ use libtest_mimic::Arguments;
 use support::engine::Group;
 use support::machine::Machine;
 
+mod containerd;
+mod cri;
 mod docker;
 mod podman;
 mod support;
@@ -35,10 +37,11 @@ fn main() -> ExitCode {
     let before = Machine::now();
     let docker = Group::<docker::Docker>::new();
     let remapped = Group::<docker::remapped::Remapped>::new();
+    let containerd = Group::<containerd::Containerd>::new();
     let podman = Group::<podman::Podman>::new();
-    let trials = [docker.trials(), remapped.trials(), podman.trials()];
+    let trials = [docker.trials(), remapped.trials(), containerd.trials(), podman.trials()];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
-    let mut left = [docker.stop(), remapped.stop(), podman.stop()].concat();
+    let mut left = [docker.stop(), remapped.stop(), containerd.stop(), podman.stop()].concat();
     left.extend(before.left());
     left.iter().for_each(|it| println!("left behind: {it}"));
     if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }

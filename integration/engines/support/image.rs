@@ -35,13 +35,18 @@ impl Layer {
 
     /// An archive as `docker save` writes it, which every engine can load: an image `name` that is this layer and runs `sh`.
     pub fn image(&self, name: &str) -> PathBuf {
+        self.image_of(name, "sh")
+    }
+
+    /// The same with another command.
+    pub fn image_of(&self, name: &str, command: &str) -> PathBuf {
         let directory = self.archive.parent().unwrap();
         let digest = Run::new("sha256sum").arg(&self.archive).output().ok().stdout;
         let digest = digest.split(' ').next().unwrap();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": { "Cmd": ["sh"], "Env": ["PATH=/bin"] },
+            "config": { "Cmd": command.split(' ').collect::<Vec<_>>(), "Env": ["PATH=/bin"] },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
             "history": [{ "created_by": "corten's tests" }],
         });

@@ -22,6 +22,11 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), name: format!("corten-engine-{random:06x}") }
     }
 
+    /// What it is told from others by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A name in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -40,6 +45,11 @@ impl Place {
     /// The cgroup `path` in the hierarchy of `controller`.
     pub fn cgroup(controller: &str, path: &str) -> PathBuf {
         Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+    }
+
+    /// The cgroup `path` in every hierarchy.
+    pub fn cgroups(path: &str) -> Vec<PathBuf> {
+        directories(Path::new("/sys/fs/cgroup")).iter().map(|it| it.join(path.trim_start_matches('/'))).collect()
     }
 
     /// What is in its cgroup, in words, but for what the engine itself makes there.
@@ -64,8 +74,9 @@ impl Drop for Place {
             let groups = self.own_cgroups();
             for group in &groups {
                 let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-                let members = members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?));
-                let _ = members.map(|it| kill_process(it, Signal::KILL)).count();
+                for member in members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?)) {
+                    let _ = kill_process(member, Signal::KILL);
+                }
                 let _ = fs::remove_dir(group);
             }
             groups.is_empty().then_some(())
@@ -84,7 +95,7 @@ fn directories(directory: &Path) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|it| it.is_dir() && !it.is_symlink()).collect()
 }
 
-/// What a runtime still has: the entries of its state directories that match `ROOT/*/*/ID`, in words.
+/// What a runtime still has: its state directories, `ROOT/NAMESPACE/ID`, in words.
 pub fn states(root: &Path) -> Vec<String> {
     let states = directories(root).iter().flat_map(|it| directories(it)).collect::<Vec<_>>();
     states.iter().map(|it| format!("state {}", it.display())).collect()
