@@ -6,14 +6,16 @@ TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
 TESTS    := target/integration
+# What the tests under engines install.
+ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugins iptables iproute2 protobuf-compiler runc
 # A peer's reports are not ours.
 REPORTS  := target/reports$(if $(CORTEN),-of-peer)
 GUEST    := target/guest
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 test-guest tests fuzz \
-    bench-seccomp conformance-runtime-tools packages packages-fuzz install
+.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 engines test-guest tests fuzz \
+    bench-seccomp conformance-runtime-tools packages engine-packages fuzz-packages install
 
 build: packages
 	cargo build --release --bins
@@ -24,15 +26,15 @@ debug: packages
 demo: build
 	integration/demo $(RELEASE)
 
-# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups, and a little
-# fuzzing.
-test: lint unit integration fuzz
+# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups, engines, and a
+# little fuzzing.
+test: lint unit integration engines fuzz
 test: FUZZ_SECONDS = 20
 
 lint: packages
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path integration/fuzz/Cargo.toml
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib --quiet
 
 unit: packages
@@ -48,9 +50,16 @@ integration-hybrid: tests
 integration-cgroup2: tests
 	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS)
 
-# The test binary, under a name that is known.
+# The test binaries, under names that are known: cargo test WHAT..., linked to a name.
+test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-diagnostics | sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')" $(2)
+
 tests: packages
-	ln -f "$$(cargo test --test integration --no-run --message-format json-render-diagnostics | sed -n 's/.*"name":"integration".*"executable":"\([^"]*\)".*/\1/p')" $(TESTS)
+	$(call test_binary,--test integration,$(TESTS))
+
+# The program under Docker: `make engines FILTER=docker::exec` for some of the cases, and with CORTEN=/usr/sbin/runc for runc.
+engines: debug engine-packages
+	$(call test_binary,--package engines,target/engines)
+	CORTEN=$(abspath $(or $(CORTEN),$(DEBUG))) integration/engines/suite $(REPORTS)/engines target/engines $(FILTER)
 
 # The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and AppArmor, one with v1 and
 # SELinux, and what they showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
@@ -66,7 +75,7 @@ test-guest: tests
 
 # Each target of integration/fuzz for so many seconds, two at a time.
 FUZZ_SECONDS = 600
-fuzz: packages-fuzz
+fuzz: fuzz-packages
 	integration/fuzz/run $(FUZZ_SECONDS)
 
 # Docker's default profile compiled and loaded, beside libseccomp's filters.
@@ -81,10 +90,23 @@ conformance-runtime-tools: debug
 	RUNTIME=$(abspath $(DEBUG)) runtime-tools-tests/run --view cgroup2
 
 # Says nothing and costs nothing when everything is there.
-packages-fuzz: PACKAGES += g++
-packages packages-fuzz:
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+packages:
+	$(call install,$(PACKAGES))
+
+fuzz-packages: packages
+	$(call install,g++)
+
+engine-packages: packages
+	$(call install,$(ENGINES),$(no_daemons))
+
+# Debian asks this file whether what was installed is to be started.
+no_daemons = p=/usr/sbin/policy-rc.d; [ -e $$p ] || { trap "rm $$p" EXIT; printf '\#!/bin/sh\nexit 101\n' >$$p; chmod 755 $$p; };
+
+# Installs the packages $(1), after the commands $(2), if one is missing.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then $(2) apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+endef
 
 install: build
 	install -D -m 0755 $(RELEASE) $(DESTDIR)/usr/local/bin/corten

@@ -13,8 +13,11 @@ pub enum Peer {
     Crun,
 }
 
-static PROGRAM: LazyLock<PathBuf> =
-    LazyLock::new(|| std::env::var_os("CORTEN").map_or_else(|| env!("CARGO_BIN_EXE_corten").into(), PathBuf::from));
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    // Cargo tells its name to the tests of its own package only: others need the variable.
+    let built = option_env!("CARGO_BIN_EXE_corten").map(Into::into);
+    std::env::var_os("CORTEN").or(built).expect("CORTEN names the program under test").into()
+});
 
 static PEER: LazyLock<Peer> = LazyLock::new(|| {
     let version = Run::new(program()).arg("--version").output().ok().stdout;

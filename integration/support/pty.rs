@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -96,11 +96,19 @@ impl Pty {
     /// Reads on until all that was read holds `needle`.
     #[track_caller]
     pub fn reads(&mut self, needle: &str) {
-        let end = Instant::now() + DEADLINE;
+        assert!(self.reads_within(needle, DEADLINE), "waited for {needle:?}, got {:?}", self.seen);
+    }
+
+    /// The same for at most `time`: whether it came.
+    pub fn reads_within(&mut self, needle: &str, time: Duration) -> bool {
+        let end = Instant::now() + time;
         while !self.seen.contains(needle) {
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && self.read_more(left), "waited for {needle:?}, got {:?}", self.seen);
+            if left.is_zero() || !self.read_more(left) {
+                return false;
+            }
         }
+        true
     }
 
     /// Reads until nobody has the terminal open any more: everything that came.
@@ -110,7 +118,7 @@ impl Pty {
     }
 
     /// Whether there was more.
-    fn read_more(&mut self, time: std::time::Duration) -> bool {
+    fn read_more(&mut self, time: Duration) -> bool {
         if !poll_fds(&mut [PollFd::new(&self.master, PollFlags::IN)], time) {
             return false;
         }

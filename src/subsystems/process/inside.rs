@@ -214,7 +214,7 @@ pub fn execute(program: &Program) -> Result<Infallible> {
     let Err(errno) = nix::unistd::execve(&program.path, &program.arguments, &program.environment);
     // COMPAT(Docker, Podman): "exec" and the errno in words decide about exit statuses 126 and 127.
     let shown = program.arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let error = Error::call(format!("exec {shown:?}"), errno).within("process.args[0]");
+    let error = Error::call(format!("exec: {shown:?}"), errno).within("process.args[0]");
     // The file is there, it was found: what is missing is the program that is to run it.
     Err(match interpreter(&program.path).filter(|_| errno == Errno::ENOENT) {
         Some(interpreter) => error.hint(format!("its interpreter {interpreter:?} is missing")),
