@@ -73,8 +73,8 @@ fn measure(filter: &str) -> [f64; 6] {
         "libseccomp, tree" => Some(libseccomp(&profile, 2)),
         _ => None,
     };
-    let (compiled, first) = timed(&compile);
-    let mut again: Vec<_> = (0..9).map(|_| timed(&compile).1).collect();
+    let (compiled, first) = timed(compile);
+    let mut again: Vec<_> = (0..9).map(|_| timed(compile).1).collect();
     again.sort();
     nix::sys::prctl::set_no_new_privs().unwrap();
     let (_, load) = timed(|| compiled.as_ref().map(|filter| inside::load(filter).unwrap()));
