@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::{Bundle, differs};
+use crate::support::run::Run;
+use crate::support::{Bundle, differs, peer};
 
 const IDS: [&str; 4] = ["grep", "-E", "^(Uid|Gid|Groups)", "/proc/self/status"];
 
@@ -23,6 +24,22 @@ fn additional_groups_are_exactly_those() {
 fn root_without_groups_has_none_of_the_callers() {
     let bundle = Bundle::new().args(&IDS).through(["setpriv", "--groups", "27,44", "--"]);
     assert!(bundle.prints().ends_with("Groups:\t \n"));
+}
+
+/// COMPAT(Podman's `--group-add keep-groups`).
+#[test]
+fn the_callers_groups_can_be_kept() {
+    differs!(Runc, "it is crun's annotation");
+    let bundle = Bundle::new().args(&IDS).set("/annotations", json!({"run.oci.keep_original_groups": "1"}));
+    let bundle = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": [7]}));
+    let printed = bundle.through(["setpriv", "--groups", "27,44", "--"]).prints();
+    assert!(printed.ends_with("Groups:\t27 44 \n"), "{printed}");
+    // By a further process, too, whose parent's they are then.
+    let bundle = Bundle::idle().set("/annotations", json!({"run.oci.keep_original_groups": "1"}));
+    let container = bundle.start();
+    let exec = Run::new("setpriv").args(["--groups", "27,44", "--"]).arg(peer::program()).arg("--root");
+    let exec = exec.arg(container.state_root()).arg("exec").arg(&container.id).args(IDS);
+    assert!(exec.output().ok().stdout.ends_with("Groups:\t27 44 \n"));
 }
 
 #[test]

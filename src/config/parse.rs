@@ -15,7 +15,7 @@ use super::hooks::Hooks;
 use super::linux::Linux;
 use super::mounts::Mount;
 use super::presence::{self, Shape};
-use super::process::Process;
+use super::process::{KEEP_GROUPS, Process};
 use super::property::{Property, of_serde};
 use super::resources::Resources;
 use super::{Config, normalise, top};
@@ -42,12 +42,13 @@ impl Config {
         let root = top::check_root(spec)?;
         let annotations = top::check_annotations(spec)?;
         let linux = Linux::check(spec.linux().as_ref(), given.get("linux"), &mut warnings)?;
-        let process = match spec.process() {
+        let mut process = match spec.process() {
             None => None,
             Some(process) => Some(Process::check(process, given.get("process"), &mut warnings)?),
         };
-        if let Some(process) = &process {
+        if let Some(process) = &mut process {
             linux.check_user_is_mapped(&process.user)?;
+            process.user.keeps_groups = annotations.get(KEEP_GROUPS).is_some_and(|value| value == "1");
         }
         Ok(Self {
             oci_version,

@@ -59,9 +59,15 @@ pub struct User {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    /// The additional groups are the caller's instead (see [`KEEP_GROUPS`]).
+    pub keeps_groups: bool,
     /// Unset in config.json: 0022, what runc and crun give every container.
     pub umask: u32,
 }
+
+/// COMPAT(crun, Podman's `--group-add keep-groups`): with the value "1" the container's processes keep the additional groups of
+/// who makes them. A user who may not map those groups can use what they own nevertheless.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// A set of capabilities as the kernel's bit mask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,7 +240,7 @@ fn check_user(spec: &runtime::User) -> Result<User> {
     for (index, gid) in additional_gids.iter().enumerate() {
         check_id(&format!("process.user.additionalGids[{index}]"), *gid)?;
     }
-    Ok(User { uid: spec.uid(), gid: spec.gid(), additional_gids, umask: check_umask(spec)? })
+    Ok(User { uid: spec.uid(), gid: spec.gid(), additional_gids, keeps_groups: false, umask: check_umask(spec)? })
 }
 
 /// KERNEL: (uid_t) -1 means "leave it" in every call that sets one.

@@ -101,6 +101,7 @@ impl ProcessChoice {
                     process.capabilities = process.capabilities.or(own.capabilities);
                     process.apparmor_profile = process.apparmor_profile.or_else(|| own.apparmor_profile.clone());
                     process.selinux_label = process.selinux_label.or_else(|| own.selinux_label.clone());
+                    process.user.keeps_groups = own.user.keeps_groups;
                     process.scheduler = process.scheduler.or(own.scheduler);
                     process.io_priority = process.io_priority.or(own.io_priority);
                     process.exec_affinity = process.exec_affinity.or_else(|| own.exec_affinity.clone());
@@ -137,6 +138,7 @@ impl Changes {
                 uid: self.uid.unwrap_or(own.user.uid),
                 gid: self.gid.unwrap_or(own.user.gid),
                 additional_gids: [own.user.additional_gids, self.additional_gids].concat(),
+                keeps_groups: own.user.keeps_groups,
                 umask: own.user.umask,
             },
             capabilities: Some(capabilities),

@@ -120,15 +120,21 @@ pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus) -
 
 fn change_ids(plan: &ProcessPlan) -> Result<()> {
     let user = &plan.user;
-    let groups: Vec<Gid> = user.additional_gids.iter().copied().map(Gid::from_raw).collect();
-    match setgroups(&groups) {
-        // Nothing was asked for, and a rootless user namespace forbids it (user_namespaces(7), "setgroups").
-        Err(Errno::EPERM) if groups.is_empty() => {}
-        other => other.or_call(|| format!("setgroups({:?})", user.additional_gids))?,
+    if !user.keeps_groups {
+        set_groups(&user.additional_gids)?;
     }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setresgid(gid, gid, gid).or_call(|| format!("setresgid({})", user.gid))?;
     setresuid(uid, uid, uid).or_call(|| format!("setresuid({})", user.uid))
+}
+
+fn set_groups(gids: &[u32]) -> Result<()> {
+    let groups: Vec<Gid> = gids.iter().copied().map(Gid::from_raw).collect();
+    match setgroups(&groups) {
+        // Nothing was asked for, and a rootless user namespace forbids it (user_namespaces(7), "setgroups").
+        Err(Errno::EPERM) if groups.is_empty() => Ok(()),
+        other => other.or_call(|| format!("setgroups({gids:?})")),
+    }
 }
 
 /// CVE-2024-21626: after every change of who we are, the working directory must be below the root.
