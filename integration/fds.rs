@@ -67,6 +67,17 @@ fn listen_fds_for_this_process_are_passed() {
 }
 
 #[test]
+fn listening_sockets_keep_their_names() {
+    differs!(Runc | Crun, "the names are lost");
+    let open = "exec 3<<<3 4<<<4; export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=web:admin; exec \"$@\"";
+    let bundle = Bundle::sh("echo $LISTEN_FDS $LISTEN_FDNAMES");
+    assert_eq!(bundle.through(["bash", "-c", open, "_"]).prints(), "2 web:admin\n");
+    let open = "exec 3<<<three; export LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=web; exec \"$@\"";
+    let bundle = Bundle::sh("echo $LISTEN_FDNAMES");
+    assert_eq!(bundle.through(["bash", "-c", open, "_"]).prints(), "\n");
+}
+
+#[test]
 fn listen_fds_come_before_preserved_ones() {
     let open = "exec 3<<<three 4<<<four 5<<<five; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
     let bundle = Bundle::sh(&format!("{LIST}; cat <&4")).option("--preserve-fds=1");

@@ -28,8 +28,7 @@ static NAME: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// All cgroups of this run are below it.
-static CGROUP_PARENT: LazyLock<String> =
-    LazyLock::new(|| format!("{}/{}", cgroup::home().unwrap_or_default(), *NAME));
+static CGROUP_PARENT: LazyLock<String> = LazyLock::new(|| format!("{}/{}", cgroup::home().unwrap_or_default(), *NAME));
 
 /// How many sandboxes there are: the last one removes the common cgroup, because libtest has no hook at its end.
 static ALIVE: Mutex<u32> = Mutex::new(0);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use corten::CreateRequest;
 use corten::error::{Result, Within};
+use corten::plan::ListenFds;
 
 use super::args::{Flag, FlagsEnd};
 use super::{Command, Invocation, invalid, log};
@@ -40,7 +41,7 @@ fn run(invocation: &Invocation) -> Result<u8> {
 pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateRequest> {
     let listen_fds = listen_fds(|name| std::env::var(name).ok(), std::process::id());
     // COMPAT(runc): the listening sockets come first, what is preserved beside them follows.
-    let preserved_fds = listen_fds.unwrap_or(0) + preserve_fds(invocation)?;
+    let preserved_fds = listen_fds.as_ref().map_or(0, |sockets| sockets.count) + preserve_fds(invocation)?;
     check_log_is_not_preserved(preserved_fds)?;
     Ok(CreateRequest {
         id: invocation.id()?.to_owned(),
@@ -74,12 +75,13 @@ fn parse_preserve_fds(value: Option<&OsStr>) -> Result<u32> {
 }
 
 /// sd_listen_fds(3): sockets that are meant for this process.
-fn listen_fds(variable: impl Fn(&str) -> Option<String>, own_pid: u32) -> Option<u32> {
+fn listen_fds(variable: impl Fn(&str) -> Option<String>, own_pid: u32) -> Option<ListenFds> {
     let number = |name| variable(name)?.parse::<u32>().ok();
     if number("LISTEN_PID")? != own_pid {
         return None;
     }
-    number("LISTEN_FDS").filter(|count| (1..=MOST_FDS).contains(count))
+    let count = number("LISTEN_FDS").filter(|count| (1..=MOST_FDS).contains(count))?;
+    Some(ListenFds { count, names: variable("LISTEN_FDNAMES") })
 }
 
 /// A descriptor of ours in the caller's range is one that the caller did not open: it must not reach the container.
@@ -115,8 +117,15 @@ mod tests {
             (Some("7"), Some("-1"), None),
             (Some("7"), Some("9999999999"), None),
         ] {
-            let variable = |name: &str| if name == "LISTEN_PID" { pid } else { fds }.map(str::to_owned);
-            assert_eq!(listen_fds(variable, 7), expected, "{pid:?} {fds:?}");
+            let variable = |name: &str| {
+                let value = match name {
+                    "LISTEN_PID" => pid,
+                    "LISTEN_FDS" => fds,
+                    _ => None,
+                };
+                value.map(str::to_owned)
+            };
+            assert_eq!(listen_fds(variable, 7).map(|sockets| sockets.count), expected, "{pid:?} {fds:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
-use crate::plan::{Plan, Request, StartRoute};
+use crate::plan::{ListenFds, Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
 use crate::state::{ContainerDir, StateRoot};
@@ -51,7 +51,7 @@ pub struct CreateRequest {
     /// Descriptors of ours from 3 on that the program gets.
     pub preserved_fds: u32,
     /// Of those, how many are listening sockets (sd_listen_fds(3)).
-    pub listen_fds: Option<u32>,
+    pub listen_fds: Option<ListenFds>,
     /// Rows and columns that the program finds from its first instruction, instead of `process.consoleSize`: those of the
     /// terminal that a foreground `run` is relayed to.
     pub terminal_size: Option<(u16, u16)>,
@@ -121,7 +121,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
             preserved_fds: request.preserved_fds,
-            listen_fds: request.listen_fds,
+            listen_fds: request.listen_fds.clone(),
             terminal_size: request.terminal_size,
         },
     )?;

@@ -48,10 +48,19 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserved_fds: u32,
-    /// LISTEN_FDS for the program's environment.
-    pub listen_fds: Option<u32>,
+    /// Of those, the listening sockets.
+    pub listen_fds: Option<ListenFds>,
     /// Instead of `process.consoleSize`.
     pub terminal_size: Option<(u16, u16)>,
+}
+
+/// Sockets that the runtime got from whoever started it, for the program (sd_listen_fds(3)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenFds {
+    /// How many.
+    pub count: u32,
+    /// LISTEN_FDNAMES, as it was.
+    pub names: Option<String>,
 }
 
 /// The host's half.
@@ -246,9 +255,10 @@ fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan 
         terminal.size = request.terminal_size.or(terminal.size);
     }
     // sd_listen_fds(3): it is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
-    if let Some(count) = request.listen_fds {
-        process.env.push(format!("LISTEN_FDS={count}"));
+    if let Some(sockets) = &request.listen_fds {
+        process.env.push(format!("LISTEN_FDS={}", sockets.count));
         process.env.push("LISTEN_PID=1".to_owned());
+        process.env.extend(sockets.names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));
         process.env = process::env::without_duplicates(&process.env);
     }
     process
