@@ -93,7 +93,7 @@ fn interactive_terminal(containerd: &Containerd) {
 
 fn detached(containerd: &Containerd) {
     let pid_file = containerd.path(&containerd.name());
-    let container = containerd.detached(&format!("--pid-file {}", pid_file.display()), "exec sleep 600");
+    let container = containerd.asleep(&format!("--pid-file {}", pid_file.display()));
     let (pid, status) = container.task().unwrap();
     assert_eq!(status, "RUNNING");
     assert_eq!(fs::read_to_string(pid_file).unwrap(), pid.to_string());
@@ -134,12 +134,12 @@ fn seccomp_profile(containerd: &Containerd) {
 }
 
 fn limits(containerd: &Containerd) {
-    let container = containerd.detached("--memory-limit 67108864 --cpus 0.5 --cpu-shares 300", "exec sleep 600");
+    let container = containerd.asleep("--memory-limit 67108864 --cpus 0.5 --cpu-shares 300");
     assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
     assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "300");
     let cgroup = format!("{}/other-{}", containerd.cgroup_parent(), container.id);
-    let other = containerd.detached(&format!("--cgroup {cgroup}"), "exec sleep 600");
+    let other = containerd.asleep(&format!("--cgroup {cgroup}"));
     let procs = Place::cgroup("pids", &cgroup).join("cgroup.procs");
     assert_eq!(fs::read_to_string(procs).unwrap(), format!("{}\n", other.task().unwrap().0));
 }
@@ -164,7 +164,7 @@ fn host_network(containerd: &Containerd) {
 }
 
 fn joined_namespace(containerd: &Containerd) {
-    let container = containerd.detached("", "exec sleep 600");
+    let container = containerd.asleep("");
     let (pid, _) = container.task().unwrap();
     let namespaces = ["pid", "ipc"].map(|name| format!("--with-ns {name}:/proc/{pid}/ns/{name}")).join(" ");
     let script = "readlink /proc/self/ns/ipc; cat /proc/1/comm";
@@ -221,7 +221,7 @@ fn without_pivot_root(containerd: &Containerd) {
 
 fn state_of_its_own(containerd: &Containerd) {
     let root = containerd.path(&containerd.name());
-    let container = containerd.detached(&format!("--runc-root {}", root.display()), "exec sleep 600");
+    let container = containerd.asleep(&format!("--runc-root {}", root.display()));
     let state = root.join(containerd.namespace()).join(&container.id);
     assert!(state.is_dir());
     drop(container);
