@@ -73,7 +73,7 @@ impl Engine for Containerd {
             left.push("containerd, which does not listen to SIGTERM".to_owned());
         }
         left.extend(states(Path::new("/run/containerd/runc")));
-        left.extend(self.place.remove_cgroups(&[]));
+        left.extend(self.place.cgroups_left(&[]));
         // Not there if no pod was.
         Run::new("ip").args(["link", "delete", BRIDGE]).output();
         left

@@ -12,7 +12,21 @@ use crate::support::wait::until;
 use crate::support::{differs, peer};
 
 pub fn cases() -> Vec<Case<Docker>> {
-    cases![ps, logs, inspect, events, top, stats, diff, copy_in_and_out, export, import, commit, info_names_the_runtime,]
+    cases![
+        ps,
+        logs,
+        inspect,
+        events,
+        top,
+        stats,
+        diff,
+        copy_in_and_out,
+        export,
+        import,
+        commit,
+        healthcheck,
+        info_names_the_runtime
+    ]
 }
 
 fn ps(docker: &Docker) {
@@ -142,6 +156,17 @@ fn commit(docker: &Docker) {
     container.call(&format!("commit NAME {image}")).ok();
     assert_eq!(docker.call(&format!("run --rm {image} cat /new")).ok().stdout, "hello\n");
     docker.call(&format!("rmi {image}")).ok();
+}
+
+/// Docker executes the check again and again.
+fn healthcheck(docker: &Docker) {
+    let container = docker.container();
+    let words = "run --detach --name NAME --health-interval 200ms --health-retries 1 --health-cmd";
+    container.command(words).arg("test -e /tmp/well").args([BOX, "sleep", "600"]).output().ok();
+    let becomes = |status: &str| until(status, || (container.inspect(".State.Health.Status") == status).then_some(()));
+    becomes("unhealthy");
+    container.sh("touch /tmp/well");
+    becomes("healthy");
 }
 
 fn info_names_the_runtime(docker: &Docker) {

@@ -23,14 +23,19 @@ mod exec;
 mod isolation;
 mod life;
 mod look;
+mod outage;
 mod places;
 pub mod remapped;
 mod run;
+
+/// Where the runtime keeps its state below the place, by containerd's namespaces.
+const STATES: &str = "exec/runtime-runc";
 
 /// A running dockerd whose default runtime is the program under test.
 pub struct Docker {
     daemon: Daemon,
     place: Place,
+    command: Command,
 }
 
 impl Engine for Docker {
@@ -43,6 +48,7 @@ impl Engine for Docker {
             exec::cases(),
             look::cases(),
             build::cases(),
+            outage::cases(),
         ];
         cases.concat()
     }
@@ -63,12 +69,12 @@ impl Engine for Docker {
         if !self.daemon.stop() {
             left.push("dockerd, which does not listen to SIGTERM".to_owned());
         }
-        let runtimes = fs::read_dir(self.place.path("exec")).unwrap().map(|it| it.unwrap().path());
-        let roots = runtimes.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with("runtime-"));
-        left.extend(roots.flat_map(|it| states(&it)));
-        // Docker keeps both for the next time.
-        let _ = unmount(self.place.path("exec/netns/default"), UnmountFlags::DETACH);
-        left.extend(self.place.remove_cgroups(&["buildkit"]));
+        left.extend(states(&self.place.path(STATES)));
+        // Docker keeps the first, and buildkit's cgroup, for the next time; the second, if it crashed.
+        for mount in ["exec/netns/default", "data"] {
+            let _ = unmount(self.place.path(mount), UnmountFlags::DETACH);
+        }
+        left.extend(self.place.cgroups_left(&["buildkit"]));
         left
     }
 }
@@ -99,11 +105,15 @@ impl Docker {
         fs::write(place.path("daemon.json"), file.to_string()).unwrap();
 
         command.arg("--config-file").arg(place.path("daemon.json")).env("PATH", path);
-        let is_ready = || docker(&place, "version").output().status.success();
-        let daemon = Daemon::start(&mut command, &place.path("log"), is_ready);
-        let docker = Self { daemon, place };
+        let docker = Self { daemon: serve(&mut command, &place), place, command };
         docker.load_image();
         docker
+    }
+
+    /// dockerd is killed, with its containerd, and started again.
+    fn crash(&mut self) {
+        self.daemon.kill();
+        self.daemon = serve(&mut self.command, &self.place);
     }
 
     fn load_image(&self) {
@@ -172,6 +182,11 @@ impl Docker {
     pub fn cgroup_path(&self, id: &str) -> String {
         format!("{}/{id}", self.place.cgroup_parent())
     }
+}
+
+/// Starts dockerd.
+fn serve(command: &mut Command, place: &Place) -> Daemon {
+    Daemon::start(command, &place.path("log"), || docker(place, "version").output().status.success())
 }
 
 /// Adds settings to settings.

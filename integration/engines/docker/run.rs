@@ -1,6 +1,6 @@
 //! `docker run`: a program, its output and its end.
 
-use super::Docker;
+use super::{Docker, STATES};
 use crate::support::case::{Case, cases};
 use crate::support::differs;
 use crate::support::image::BOX;
@@ -127,6 +127,8 @@ fn detached(docker: &Docker) {
     assert_eq!((id.len(), output.stderr.as_str()), (64, ""));
     assert_eq!(container.inspect(".State.Status"), "running");
     assert_eq!(container.inspect(".HostConfig.Runtime"), "corten");
+    // Where its state is looked for at the end: for Docker every runtime is runc.
+    assert!(docker.path(&format!("{STATES}/moby/{id}")).exists());
     let pid = container.pid();
     let file = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
     assert_eq!(file("cmdline"), "sleep\x00600\0");

@@ -67,7 +67,7 @@ impl Engine for Podman {
                 let _ = unmount(&mount.target, UnmountFlags::DETACH);
             }
         }
-        left.extend(self.place.remove_cgroups(&["conmon"]));
+        left.extend(self.place.cgroups_left(&["conmon"]));
         // runc makes a pod's groups in hierarchies without controllers, too, where Podman does not look for them.
         let is_of_runc = |it: &String| it.contains("/unified/") || it.contains("/systemd/");
         left.retain(|it| peer() != Peer::Runc || !is_of_runc(it));

@@ -57,16 +57,20 @@ impl Daemon {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
         let _ = kill_process(self.pid(), Signal::TERM);
         let listens = poll_fds(&mut [PollFd::new(&pidfd, PollFlags::IN)], PATIENCE);
+        self.kill();
+        listens
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        // Both fail after `stop`.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        listens
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail after `stop`.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -4,7 +4,10 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use super::wait::try_until;
 
 /// A directory and a cgroup of its own.
 pub struct Place {
@@ -49,16 +52,34 @@ impl Place {
         directories(Path::new("/sys/fs/cgroup")).iter().map(|it| it.join(path.trim_start_matches('/'))).collect()
     }
 
-    /// Takes its cgroup away: what was in it, in words, but for what an engine itself makes.
-    pub fn remove_cgroups(&self, made_by_engine: &[&str]) -> Vec<String> {
-        let below = |hierarchy: &PathBuf| cgroups(&hierarchy.join(&self.name));
-        let hierarchies: Vec<_> = directories(Path::new("/sys/fs/cgroup"));
-        let own = [PathBuf::from("/sys/fs/cgroup")].into_iter().chain(hierarchies);
-        let groups: Vec<_> = own.flat_map(|it| below(&it)).collect();
-        let _ = groups.iter().try_for_each(fs::remove_dir);
-        let is_left =
-            |it: &&PathBuf| !made_by_engine.iter().chain([&self.name.as_str()]).any(|name| it.ends_with(name));
-        groups.iter().filter(is_left).map(|it| format!("cgroup {}", it.display())).collect()
+    /// What is in its cgroup, in words, but for what the engine itself makes there.
+    pub fn cgroups_left(&self, made_by_engine: &[&str]) -> Vec<String> {
+        let is_left = |it: &PathBuf| !made_by_engine.iter().chain([&self.name.as_str()]).any(|name| it.ends_with(name));
+        let left = self.own_cgroups().into_iter().filter(is_left);
+        left.map(|it| format!("cgroup {}", it.display())).collect()
+    }
+
+    /// All of its cgroups, the leaves first.
+    fn own_cgroups(&self) -> Vec<PathBuf> {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = directories(root).into_iter().chain([root.to_owned()]);
+        hierarchies.flat_map(|it| cgroups(&it.join(&self.name))).collect()
+    }
+}
+
+impl Drop for Place {
+    /// Whatever has failed: nothing stays on the machine.
+    fn drop(&mut self) {
+        try_until(|| {
+            let groups = self.own_cgroups();
+            for group in &groups {
+                let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                let members = members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?));
+                let _ = members.map(|it| kill_process(it, Signal::KILL)).count();
+                let _ = fs::remove_dir(group);
+            }
+            groups.is_empty().then_some(())
+        });
     }
 }
 
