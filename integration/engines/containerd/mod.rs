@@ -43,7 +43,12 @@ impl Engine for Containerd {
         let place = Place::new();
         write_settings(&place);
 
+        // `ctr` forgets the path of the runtime where it has an option of its own for the shim, which then executes `runc`.
+        let programs = place.path("bin");
+        fs::create_dir(&programs).unwrap();
+        std::os::unix::fs::symlink(std::path::absolute(peer::program()).unwrap(), programs.join("runc")).unwrap();
         let mut command = Command::new("containerd");
+        command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
         for (flag, name) in
             [("--config", "config.toml"), ("--root", "data"), ("--state", "state"), ("--address", "socket")]
         {

@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case<Containerd>> {
         joined_namespace,
         user_namespace,
         whole_specification,
+        runc_by_its_name,
         state_of_its_own,
         output_elsewhere,
         devices,
@@ -217,6 +218,14 @@ fn devices(containerd: &Containerd) {
 fn without_pivot_root(containerd: &Containerd) {
     let output = containerd.sh("--no-pivot", "echo hello; ls /proc/1/root/bin/busybox").ok();
     assert_eq!(output.stdout, "hello\n/proc/1/root/bin/busybox\n");
+}
+
+fn runc_by_its_name(containerd: &Containerd) {
+    let id = containerd.name();
+    let output = containerd.command(&format!("run --rm {BOX} {id} echo hello")).output().ok();
+    assert_eq!(output.stdout, "hello\n");
+    let output = containerd.command(&format!("run --rm {BOX} {id} nothing")).output().exits(1);
+    assert!(output.stderr.contains("runc create failed: "), "{}", output.stderr);
 }
 
 fn state_of_its_own(containerd: &Containerd) {
