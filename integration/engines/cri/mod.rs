@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use crate::containerd::Containerd;
-use crate::support::case::Case;
+use crate::support::case::{Case, clean_up};
 use crate::support::image::BOX;
 use crate::support::place::Place;
 use crate::support::rootfs;
@@ -193,10 +193,7 @@ impl Pod<'_> {
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
         // It ends what runs.
-        let removed = self.remove();
-        if !std::thread::panicking() {
-            removed.unwrap();
-        }
+        clean_up(|| _ = self.remove().unwrap());
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::mount::{UnmountFlags, unmount};
 use serde_json::{Value, json};
 
-use crate::support::case::Case;
+use crate::support::case::{Case, clean_up};
 use crate::support::daemon::Daemon;
 use crate::support::engine::Engine;
 use crate::support::image::{BOX, Layer};
@@ -265,9 +265,6 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let output = self.call("rm --force --volumes NAME");
-        if !std::thread::panicking() {
-            output.ok();
-        }
+        clean_up(|| _ = self.call("rm --force --volumes NAME").ok());
     }
 }

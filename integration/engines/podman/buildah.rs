@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::Podman;
-use crate::support::case::{Case, cases};
+use crate::support::case::{Case, cases, clean_up};
 use crate::support::image::BOX;
 use crate::support::peer;
 use crate::support::run::{Output, Run};
@@ -48,10 +48,7 @@ impl<'a> Working<'a> {
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        let output = buildah(self.podman, &format!("rm {}", self.name)).output();
-        if !std::thread::panicking() {
-            output.ok();
-        }
+        clean_up(|| _ = buildah(self.podman, &format!("rm {}", self.name)).output().ok());
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::support::case::Case;
+use crate::support::case::{Case, clean_up};
 use crate::support::daemon::Daemon;
 use crate::support::engine::Engine;
 use crate::support::image::{BOX, Layer};
@@ -200,9 +200,6 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let output = self.call("rm --force --ignore --time 0 --volumes NAME");
-        if !std::thread::panicking() {
-            output.ok().no_stderr();
-        }
+        clean_up(|| _ = self.call("rm --force --ignore --time 0 --volumes NAME").ok().no_stderr());
     }
 }

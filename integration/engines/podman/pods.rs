@@ -1,7 +1,7 @@
 //! Pods: containers that share namespaces with a first one.
 
 use super::Podman;
-use crate::support::case::{Case, cases};
+use crate::support::case::{Case, cases, clean_up};
 use crate::support::image::BOX;
 
 pub fn cases() -> Vec<Case<Podman>> {
@@ -36,10 +36,8 @@ impl<'a> Pod<'a> {
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
-        let output = self.podman.call(&format!("pod rm --force --ignore --time 0 {}", self.name));
-        if !std::thread::panicking() {
-            output.ok().no_stderr();
-        }
+        let words = format!("pod rm --force --ignore --time 0 {}", self.name);
+        clean_up(|| _ = self.podman.call(&words).ok().no_stderr());
     }
 }
 

@@ -15,15 +15,26 @@ macro_rules! cases {
 pub(crate) use cases;
 
 thread_local! {
-    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Instead of printing a panic among other cases' output, keeps it for [`run`].
+/// Instead of printing a panic among other cases' output, keeps it for [`run`]: the first one, not those of destructors.
 pub fn remember_panics() {
-    set_hook(Box::new(|panic| PANIC.with(|it| *it.borrow_mut() = panic.to_string())));
+    set_hook(Box::new(|panic| {
+        PANIC.with_borrow_mut(|it| _ = it.get_or_insert_with(|| panic.to_string()));
+    }));
+}
+
+/// What a destructor does and expects. For a case that has failed already this must not fail, too: that would end all cases.
+pub fn clean_up(act: impl FnOnce()) {
+    if std::thread::panicking() {
+        let _ = catch_unwind(AssertUnwindSafe(act));
+    } else {
+        act();
+    }
 }
 
 /// What a case panicked with, and where.
 pub fn run(case: impl FnOnce()) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(case)).map_err(|_| PANIC.take())
+    catch_unwind(AssertUnwindSafe(case)).map_err(|_| PANIC.take().unwrap_or_default())
 }

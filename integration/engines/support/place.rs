@@ -74,8 +74,9 @@ impl Drop for Place {
             let groups = self.own_cgroups();
             for group in &groups {
                 let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-                let members = members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?));
-                let _ = members.map(|it| kill_process(it, Signal::KILL)).count();
+                for member in members.lines().filter_map(|it| Pid::from_raw(it.parse().ok()?)) {
+                    let _ = kill_process(member, Signal::KILL);
+                }
                 let _ = fs::remove_dir(group);
             }
             groups.is_empty().then_some(())
@@ -94,7 +95,7 @@ fn directories(directory: &Path) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|it| it.is_dir() && !it.is_symlink()).collect()
 }
 
-/// What a runtime still has: the entries of its state directories that match `ROOT/*/*/ID`, in words.
+/// What a runtime still has: its state directories, `ROOT/NAMESPACE/ID`, in words.
 pub fn states(root: &Path) -> Vec<String> {
     let states = directories(root).iter().flat_map(|it| directories(it)).collect::<Vec<_>>();
     states.iter().map(|it| format!("state {}", it.display())).collect()
