@@ -1,6 +1,6 @@
 //! `ctr tasks exec`.
 
-use super::Containerd;
+use super::{Containerd, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::pty::Pty;
 use crate::support::wait::until;
@@ -17,11 +17,6 @@ pub fn cases() -> Vec<Case<Containerd>> {
         in_a_stopped_one,
         killed_with_its_container
     ]
-}
-
-/// A script that gives a busy `ctr` time: it gives up its pipes before it has them, if a command ends at once.
-fn unhurried(script: &str) -> String {
-    format!("{script}; sleep 0.5")
 }
 
 fn prints(containerd: &Containerd) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Containerd, runtime};
+use super::{Containerd, runtime, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::image::BOX;
 use crate::support::wait::until;
@@ -134,7 +134,7 @@ fn metrics(containerd: &Containerd) {
 }
 
 fn many(containerd: &Containerd) {
-    let scripts = (0..6).map(|status| (status, format!("echo {status}; exit {status}")));
+    let scripts = (0..6).map(|status| (status, unhurried(&format!("echo {status}; exit {status}"))));
     let running: Vec<_> = scripts
         .map(|(status, script)| {
             let words = format!("run --rm {} {BOX} {} sh -c", runtime(), containerd.name());
