@@ -41,6 +41,10 @@ fn main() -> ExitCode {
     let podman = Group::<podman::Podman>::new();
     let trials = [docker.trials(), remapped.trials(), containerd.trials(), podman.trials()];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
+    if arguments.list {
+        // That is not apart from the machine, where others come and go.
+        return conclusion.exit_code();
+    }
     let mut left = [docker.stop(), remapped.stop(), containerd.stop(), podman.stop()].concat();
     left.extend(before.left());
     left.iter().for_each(|it| println!("left behind: {it}"));

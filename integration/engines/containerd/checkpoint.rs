@@ -9,7 +9,7 @@ pub fn cases() -> Vec<Case<Containerd>> {
 
 /// containerd pauses the container, and resumes it whatever came of it.
 fn leaves_the_container_as_it_was(containerd: &Containerd) {
-    let container = containerd.detached("", "exec sleep 600");
+    let container = containerd.asleep("");
     let output = container.call("tasks checkpoint --exit ID").exits(1);
     assert!(output.stderr.contains("criu"), "{}", output.stderr);
     assert_eq!(container.task().unwrap().1, "RUNNING");

@@ -1,6 +1,6 @@
 //! `ctr tasks exec`.
 
-use super::Containerd;
+use super::{Containerd, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::pty::Pty;
 use crate::support::wait::until;
@@ -19,26 +19,22 @@ pub fn cases() -> Vec<Case<Containerd>> {
     ]
 }
 
-const SLEEP: &str = "exec sleep 600";
-
 fn prints(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
-    let output = container
-        .command("tasks exec --exec-id x ID sh -c")
-        .arg("echo out; echo err >&2; cat /proc/1/cmdline")
-        .output()
-        .ok();
+    let container = containerd.asleep("");
+    let script = unhurried("echo out; echo err >&2; cat /proc/1/cmdline");
+    let output = container.command("tasks exec --exec-id x ID sh -c").arg(script).output().ok();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\nsleep\x00600\0", "err\n"));
 }
 
 fn reads(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
-    let output = container.command("tasks exec --exec-id x ID head -n 1").stdin("words\n").output().ok();
+    let container = containerd.asleep("");
+    let script = unhurried("head -n 1");
+    let output = container.command("tasks exec --exec-id x ID sh -c").arg(script).stdin("words\n").output().ok();
     assert_eq!(output.stdout, "words\n");
 }
 
 fn exit_status(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let exits = |script: &str, status| {
         container.command("tasks exec --exec-id x ID sh -c").arg(script).output().exits(status).silent();
     };
@@ -49,7 +45,7 @@ fn exit_status(containerd: &Containerd) {
 }
 
 fn refused(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let rows: [(&str, &[&str]); 4] = [
         ("nothing", &["exec: \"nothing\": executable file not found in $PATH"]),
         ("/bin/nothing", &["exec: \"/bin/nothing\"", "no such file or directory"]),
@@ -65,7 +61,7 @@ fn refused(containerd: &Containerd) {
 }
 
 fn terminal(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let (mut pty, terminal) = Pty::open();
     pty.resize(33, 99);
     let shell = container.command("tasks exec --tty --exec-id x ID sh").stdio(&terminal).spawn();
@@ -82,14 +78,14 @@ fn terminal(containerd: &Containerd) {
 }
 
 fn user_and_directory(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let words = "tasks exec --exec-id x --user 1000:5 --cwd /home ID sh -c";
-    let output = container.command(words).arg("id -u; id -g; pwd").output().ok();
+    let output = container.command(words).arg(unhurried("id -u; id -g; pwd")).output().ok();
     assert_eq!(output.stdout, "1000\n5\n/home\n");
 }
 
 fn detached(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     container
         .command("tasks exec --detach --exec-id x ID sh -c")
         .arg("touch /tmp/file; exec sleep 600")
@@ -112,7 +108,7 @@ fn in_a_stopped_one(containerd: &Containerd) {
 }
 
 fn killed_with_its_container(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let mut exec = container.command("tasks exec --exec-id x ID sh -c").arg("echo ready; sleep 600").spawn();
     exec.read_until("ready\n");
     container.call("tasks kill --signal SIGKILL ID").ok();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Containerd, runtime};
+use super::{Containerd, runtime, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::image::BOX;
 use crate::support::wait::until;
@@ -22,8 +22,6 @@ pub fn cases() -> Vec<Case<Containerd>> {
     ]
 }
 
-const SLEEP: &str = "exec sleep 600";
-
 fn start_again(containerd: &Containerd) {
     let container = containerd.detached("", "exit 4");
     until("its end", || (container.task()?.1 == "STOPPED").then_some(()));
@@ -33,7 +31,7 @@ fn start_again(containerd: &Containerd) {
 }
 
 fn pause(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     container.call("tasks pause ID").ok().silent();
     assert_eq!(container.task().unwrap().1, "PAUSED");
     assert_eq!(container.cgroup_file("freezer", "freezer.state"), "FROZEN");
@@ -63,7 +61,7 @@ fn kill(containerd: &Containerd) {
 }
 
 fn kill_of_a_paused_one(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let (pid, _) = container.task().unwrap();
     container.call("tasks pause ID").ok();
     container.call("tasks kill --signal SIGKILL ID").ok();
@@ -83,7 +81,7 @@ fn kill_of_all(containerd: &Containerd) {
     assert_eq!(fs::read_link(format!("/proc/{first}/ns/pid")).unwrap(), pid);
     container.call("tasks kill --all --signal SIGKILL ID").ok();
     until("its end", || (container.task()?.1 == "STOPPED").then_some(()));
-    assert_eq!(procs(), 0);
+    until("that of the others", || (procs() == 0).then_some(()));
 }
 
 fn kill_of_a_stopped_one(containerd: &Containerd) {
@@ -94,7 +92,7 @@ fn kill_of_a_stopped_one(containerd: &Containerd) {
 }
 
 fn delete(containerd: &Containerd) {
-    let container = containerd.detached("", SLEEP);
+    let container = containerd.asleep("");
     let (pid, _) = container.task().unwrap();
     let output = container.call("tasks delete ID").exits(1);
     assert!(
@@ -115,14 +113,14 @@ fn delete(containerd: &Containerd) {
 fn processes(containerd: &Containerd) {
     let container = containerd.detached("", "sleep 600 & wait");
     let (pid, _) = container.task().unwrap();
-    let listed = container.call("tasks ps ID").ok().stdout;
-    let pids: Vec<_> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(pids.len(), 2, "{listed}");
-    assert!(pids.contains(&pid.to_string().as_str()), "{listed}");
+    let listed = || container.call("tasks ps ID").ok().stdout;
+    until("two processes", || (listed().lines().count() == 3).then_some(()));
+    let of_first = |line: &str| line.split_whitespace().next() == Some(&pid.to_string());
+    assert_eq!(listed().lines().filter(|line| of_first(line)).count(), 1, "{}", listed());
 }
 
 fn metrics(containerd: &Containerd) {
-    let container = containerd.detached("--memory-limit 67108864", SLEEP);
+    let container = containerd.asleep("--memory-limit 67108864");
     container.sh("dd if=/dev/zero of=/dev/shm/file bs=1M count=8 2>/dev/null");
     let metrics = container.call("tasks metrics ID").ok().stdout;
     let value = |name: &str| {
@@ -136,7 +134,7 @@ fn metrics(containerd: &Containerd) {
 }
 
 fn many(containerd: &Containerd) {
-    let scripts = (0..6).map(|status| (status, format!("echo {status}; exit {status}")));
+    let scripts = (0..6).map(|status| (status, unhurried(&format!("echo {status}; exit {status}"))));
     let running: Vec<_> = scripts
         .map(|(status, script)| {
             let words = format!("run --rm {} {BOX} {} sh -c", runtime(), containerd.name());

@@ -43,7 +43,12 @@ impl Engine for Containerd {
         let place = Place::new();
         write_settings(&place);
 
+        // `ctr` forgets the path of the runtime where it has an option of its own for the shim, which then executes `runc`.
+        let programs = place.path("bin");
+        fs::create_dir(&programs).unwrap();
+        std::os::unix::fs::symlink(std::path::absolute(peer::program()).unwrap(), programs.join("runc")).unwrap();
         let mut command = Command::new("containerd");
+        command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
         for (flag, name) in
             [("--config", "config.toml"), ("--root", "data"), ("--state", "state"), ("--address", "socket")]
         {
@@ -162,7 +167,7 @@ impl Containerd {
     /// `ctr run --rm OPTIONS box ID sh -c SCRIPT`, to its end.
     pub fn sh(&self, options: &str, script: &str) -> Output {
         let id = self.name();
-        self.command(&format!("run --rm {} {options} {BOX} {id} sh -c", runtime())).arg(script).output()
+        self.command(&format!("run --rm {} {options} {BOX} {id} sh -c", runtime())).arg(unhurried(script)).output()
     }
 
     /// `ctr run --detach OPTIONS box ID sh -c SCRIPT`.
@@ -174,10 +179,24 @@ impl Containerd {
         container
     }
 
+    /// `ctr run --detach OPTIONS box ID sleep 600`.
+    #[track_caller]
+    pub fn asleep(&self, options: &str) -> Container<'_> {
+        let container = self.container();
+        container.call(&format!("run --detach {} {options} {BOX} ID sleep 600", runtime())).ok().silent();
+        container
+    }
+
     /// One that is yet to be made, with this id.
     pub fn container(&self) -> Container<'_> {
         Container { containerd: self, id: self.name() }
     }
+}
+
+/// A script that gives `ctr` time. On a busy machine it gives up its pipes before it has them, with any runtime, if a program
+/// ends at once: output is lost.
+fn unhurried(script: &str) -> String {
+    format!("({script}); status=$?; sleep 0.3; exit $status")
 }
 
 /// How `ctr` is told which runtime to take.
@@ -208,10 +227,15 @@ impl Container<'_> {
     }
 
     /// `ctr tasks exec ID sh -c SCRIPT`: what it prints.
+    ///
+    /// Into a file, which is not lost.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
-        let exec = format!("tasks exec --exec-id {} ID sh -c", self.containerd.name());
-        self.command(&exec).arg(script).output().ok().stdout
+        let name = self.containerd.name();
+        let output = self.containerd.path(&name);
+        let exec = format!("tasks exec --exec-id {name} --log-uri file://{} ID sh -c", output.display());
+        self.command(&exec).arg(script).output().ok();
+        fs::read_to_string(output).unwrap()
     }
 
     /// Its pid and status as `ctr tasks list` has them.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Containerd, runtime};
+use super::{Containerd, runtime, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::image::BOX;
 use crate::support::place::Place;
@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case<Containerd>> {
         joined_namespace,
         user_namespace,
         whole_specification,
+        runc_by_its_name,
         state_of_its_own,
         output_elsewhere,
         devices,
@@ -41,8 +42,8 @@ fn prints(containerd: &Containerd) {
 fn reads(containerd: &Containerd) {
     let id = containerd.name();
     // Not to the end of stdin: `ctr` does not notice one that is there from the beginning.
-    let words = format!("run --rm {} {BOX} {id} head -n 1", runtime());
-    let output = containerd.command(&words).stdin("words\n").output().ok();
+    let words = format!("run --rm {} {BOX} {id} sh -c", runtime());
+    let output = containerd.command(&words).arg(unhurried("head -n 1")).stdin("words\n").output().ok();
     assert_eq!(output.stdout, "words\n");
 }
 
@@ -93,7 +94,7 @@ fn interactive_terminal(containerd: &Containerd) {
 
 fn detached(containerd: &Containerd) {
     let pid_file = containerd.path(&containerd.name());
-    let container = containerd.detached(&format!("--pid-file {}", pid_file.display()), "exec sleep 600");
+    let container = containerd.asleep(&format!("--pid-file {}", pid_file.display()));
     let (pid, status) = container.task().unwrap();
     assert_eq!(status, "RUNNING");
     assert_eq!(fs::read_to_string(pid_file).unwrap(), pid.to_string());
@@ -134,12 +135,12 @@ fn seccomp_profile(containerd: &Containerd) {
 }
 
 fn limits(containerd: &Containerd) {
-    let container = containerd.detached("--memory-limit 67108864 --cpus 0.5 --cpu-shares 300", "exec sleep 600");
+    let container = containerd.asleep("--memory-limit 67108864 --cpus 0.5 --cpu-shares 300");
     assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
     assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "300");
     let cgroup = format!("{}/other-{}", containerd.cgroup_parent(), container.id);
-    let other = containerd.detached(&format!("--cgroup {cgroup}"), "exec sleep 600");
+    let other = containerd.asleep(&format!("--cgroup {cgroup}"));
     let procs = Place::cgroup("pids", &cgroup).join("cgroup.procs");
     assert_eq!(fs::read_to_string(procs).unwrap(), format!("{}\n", other.task().unwrap().0));
 }
@@ -164,7 +165,7 @@ fn host_network(containerd: &Containerd) {
 }
 
 fn joined_namespace(containerd: &Containerd) {
-    let container = containerd.detached("", "exec sleep 600");
+    let container = containerd.asleep("");
     let (pid, _) = container.task().unwrap();
     let namespaces = ["pid", "ipc"].map(|name| format!("--with-ns {name}:/proc/{pid}/ns/{name}")).join(" ");
     let script = "readlink /proc/self/ns/ipc; cat /proc/1/comm";
@@ -190,7 +191,7 @@ fn whole_specification(containerd: &Containerd) {
         serde_json::from_str(&containerd.command("oci spec").output().ok().stdout).unwrap();
     specification["root"]["path"] = directory.join("rootfs").to_str().unwrap().into();
     specification["linux"]["cgroupsPath"] = format!("{}/{}", containerd.cgroup_parent(), container.id).into();
-    specification["process"]["args"] = serde_json::json!(["/bin/echo", "hello"]);
+    specification["process"]["args"] = serde_json::json!(["/bin/sh", "-c", unhurried("/bin/echo hello")]);
     let file = directory.join("config.json");
     fs::write(&file, specification.to_string()).unwrap();
     let output = container.call(&format!("run --rm {} --config {} ID", runtime(), file.display())).ok();
@@ -200,13 +201,9 @@ fn whole_specification(containerd: &Containerd) {
 fn output_elsewhere(containerd: &Containerd) {
     containerd.sh("--null-io", "echo out").ok().silent();
     let log = containerd.path(&containerd.name());
-    let container = containerd.detached(&format!("--log-uri file://{}", log.display()), "echo out; echo err >&2");
-    until("its end", || (container.task()?.1 == "STOPPED").then_some(()));
-    // Two streams of the shim, in either order.
-    until("its output", || {
-        let output = fs::read_to_string(&log).ok()?;
-        ["out\nerr\n", "err\nout\n"].contains(&output.as_str()).then_some(())
-    });
+    // Nothing on stderr: this shim closes the file when one of the two streams is at its end.
+    let _container = containerd.detached(&format!("--log-uri file://{}", log.display()), "echo out");
+    until("its output", || (fs::read_to_string(&log).ok()? == "out\n").then_some(()));
 }
 
 fn devices(containerd: &Containerd) {
@@ -219,9 +216,17 @@ fn without_pivot_root(containerd: &Containerd) {
     assert_eq!(output.stdout, "hello\n/proc/1/root/bin/busybox\n");
 }
 
+fn runc_by_its_name(containerd: &Containerd) {
+    let id = containerd.name();
+    let output = containerd.command(&format!("run --rm {BOX} {id} sh -c")).arg(unhurried("echo hello")).output().ok();
+    assert_eq!(output.stdout, "hello\n");
+    let output = containerd.command(&format!("run --rm {BOX} {id} nothing")).output().exits(1);
+    assert!(output.stderr.contains("runc create failed: "), "{}", output.stderr);
+}
+
 fn state_of_its_own(containerd: &Containerd) {
     let root = containerd.path(&containerd.name());
-    let container = containerd.detached(&format!("--runc-root {}", root.display()), "exec sleep 600");
+    let container = containerd.asleep(&format!("--runc-root {}", root.display()));
     let state = root.join(containerd.namespace()).join(&container.id);
     assert!(state.is_dir());
     drop(container);

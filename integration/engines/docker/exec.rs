@@ -26,22 +26,20 @@ pub fn cases() -> Vec<Case<Docker>> {
     ]
 }
 
-const SLEEP: &str = "exec sleep 600";
-
 fn prints(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let output = container.command("exec NAME sh -c").arg("echo out; echo err >&2; cat /proc/1/cmdline").output().ok();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\nsleep\x00600\0", "err\n"));
 }
 
 fn reads(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let output = container.command("exec --interactive NAME cat").stdin("words\n").output().ok();
     assert_eq!(output.stdout, "words\n");
 }
 
 fn exit_status(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let exits = |script: &str, status| container.command("exec NAME sh -c").arg(script).output().exits(status).silent();
     exits("exit 0", 0);
     exits("exit 1", 1);
@@ -50,7 +48,7 @@ fn exit_status(docker: &Docker) {
 }
 
 fn refused(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     // A newer Docker exits with 127 for what is missing.
     let rows: [(&str, &[&str]); 4] = [
         ("nothing", &["exec: \"nothing\": executable file not found in $PATH"]),
@@ -67,7 +65,7 @@ fn refused(docker: &Docker) {
 }
 
 fn terminal(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let (mut pty, terminal) = Pty::open();
     pty.resize(33, 99);
     let shell = container.command("exec --interactive --tty NAME sh").stdio(&terminal).spawn();
@@ -83,7 +81,7 @@ fn terminal(docker: &Docker) {
 }
 
 fn user(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let id = |user: &str| {
         let output = container
             .command(&format!("exec --user {user} NAME sh -c"))
@@ -100,7 +98,7 @@ fn user(docker: &Docker) {
 }
 
 fn directory_and_environment(docker: &Docker) {
-    let container = docker.detached("--env A=a --env B=b", SLEEP);
+    let container = docker.asleep("--env A=a --env B=b");
     let script = "pwd; echo $A $B $C";
     let output = container.command("exec --workdir /home --env A=x --env C=c NAME sh -c").arg(script).output().ok();
     assert_eq!(output.stdout, "/home\nx b c\n");
@@ -109,14 +107,14 @@ fn directory_and_environment(docker: &Docker) {
 }
 
 fn detached(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     container.call("exec --detach NAME touch /tmp/file").ok().silent();
     until("the file", || container.call("exec NAME test -e /tmp/file").status.success().then_some(()));
 }
 
 fn privileged(docker: &Docker) {
     differs!(Runc, "it fails where the machine itself lacks capabilities");
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let script = "grep CapEff /proc/self/status";
     let output = container.command("exec --privileged NAME sh -c").arg(script).output().ok();
     assert_eq!(output.stdout, docker.sh("--privileged", script).ok().stdout);
@@ -125,7 +123,7 @@ fn privileged(docker: &Docker) {
 
 /// An exec'd program is confined as its container is.
 fn rights(docker: &Docker) {
-    let container = docker.detached("--cap-drop ALL --security-opt no-new-privileges --pids-limit 20", SLEEP);
+    let container = docker.asleep("--cap-drop ALL --security-opt no-new-privileges --pids-limit 20");
     let status = container
         .sh("grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cut -d : -f 3 /proc/self/cgroup | sort -u");
     let first = std::fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
@@ -144,7 +142,7 @@ fn in_a_stopped_one(docker: &Docker) {
 }
 
 fn killed_with_its_container(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let mut exec = container.command("exec NAME sh -c").arg("echo ready; sleep 600").spawn();
     exec.read_until("ready\n");
     container.call("kill NAME").ok();
@@ -152,7 +150,7 @@ fn killed_with_its_container(docker: &Docker) {
 }
 
 fn many(docker: &Docker) {
-    let container = docker.detached("", SLEEP);
+    let container = docker.asleep("");
     let running: Vec<_> =
         (0..8).map(|status| container.command("exec NAME sh -c").arg(format!("exit {status}")).spawn()).collect();
     for (status, exec) in (0..8).zip(running) {

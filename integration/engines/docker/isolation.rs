@@ -106,7 +106,7 @@ fn masked_and_read_only(docker: &Docker) {
 }
 
 fn memory(docker: &Docker) {
-    let container = docker.detached("--memory 64m --memory-reservation 32m --memory-swappiness 0", "sleep 600");
+    let container = docker.asleep("--memory 64m --memory-reservation 32m --memory-swappiness 0");
     assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(container.cgroup_file("memory", "memory.soft_limit_in_bytes"), "33554432");
     assert_eq!(container.cgroup_file("memory", "memory.swappiness"), "0");
@@ -114,7 +114,7 @@ fn memory(docker: &Docker) {
 }
 
 fn cpu(docker: &Docker) {
-    let container = docker.detached("--cpus 0.5 --cpu-shares 512 --cpuset-cpus 0", "sleep 600");
+    let container = docker.asleep("--cpus 0.5 --cpu-shares 512 --cpuset-cpus 0");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_period_us"), "100000");
     assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "512");
@@ -123,7 +123,7 @@ fn cpu(docker: &Docker) {
 }
 
 fn pids(docker: &Docker) {
-    let container = docker.detached("--pids-limit 5", "sleep 600");
+    let container = docker.asleep("--pids-limit 5");
     assert_eq!(container.cgroup_file("pids", "pids.max"), "5");
     let output = docker.sh("--pids-limit 5", "for i in 1 2 3 4 5 6; do sleep 600 & done").exits(2);
     assert!(output.stderr.contains("can't fork"), "{}", output.stderr);
@@ -189,7 +189,8 @@ fn pid_of_host(docker: &Docker) {
     let first = fs::read_to_string("/proc/1/comm").unwrap();
     assert_eq!(output.stdout, format!("{}\n{first}", namespace("pid")));
     // Nobody but the cgroup knows what it has started.
-    let container = docker.detached("--pid host", "sleep 601 & sleep 600");
+    let container = docker.detached("--pid host", "sleep 601 & echo started; sleep 600");
+    container.says("started");
     container.call("kill NAME").ok();
     container.call("wait NAME").ok();
     until("the end of its processes", || (!is_running("sleep\x00601\0")).then_some(()));
@@ -201,9 +202,9 @@ fn is_running(command: &str) -> bool {
 }
 
 fn pid_of_container(docker: &Docker) {
-    let first = docker.detached("", "exec sleep 12345");
+    let first = docker.asleep("");
     let output = docker.sh(&format!("--pid container:{}", first.name), "cat /proc/1/cmdline").ok();
-    assert_eq!(output.stdout, "sleep\x0012345\0");
+    assert_eq!(output.stdout, "sleep\x00600\0");
 }
 
 fn ipc_and_uts_of_host(docker: &Docker) {
@@ -213,7 +214,7 @@ fn ipc_and_uts_of_host(docker: &Docker) {
         assert_eq!(inside(&format!("--{name} host")), namespace(name));
         assert_ne!(inside(""), namespace(name));
     }
-    let first = docker.detached("--ipc shareable", "sleep 600");
+    let first = docker.asleep("--ipc shareable");
     let theirs = first.sh("readlink /proc/self/ns/ipc; touch /dev/shm/file");
     let script = "readlink /proc/self/ns/ipc; ls /dev/shm";
     let output = docker.sh(&format!("--ipc container:{}", first.name), script).ok();
@@ -223,7 +224,7 @@ fn ipc_and_uts_of_host(docker: &Docker) {
 fn cgroup_namespace(docker: &Docker) {
     let paths = |options: &str| docker.sh(options, "cut -d : -f 3 /proc/self/cgroup | sort -u").ok().line().to_owned();
     assert_eq!(paths("--cgroupns private"), "/");
-    let container = docker.detached("--cgroupns host", "sleep 600");
+    let container = docker.asleep("--cgroupns host");
     let host = container.sh("cut -d : -f 3 /proc/self/cgroup | sort -u");
     assert_eq!(host.trim_end(), docker.cgroup_path(&container.inspect(".Id")));
     assert!(Place::cgroup("memory", host.trim_end()).exists());

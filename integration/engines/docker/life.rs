@@ -96,7 +96,7 @@ fn restart(docker: &Docker) {
 }
 
 fn kill(docker: &Docker) {
-    let container = docker.detached("", "sleep 600");
+    let container = docker.asleep("");
     let pid = container.pid();
     container.call("kill NAME").ok();
     assert_eq!(container.call("wait NAME").ok().line(), "137");
@@ -129,7 +129,7 @@ fn kill_of_a_stopped_one(docker: &Docker) {
 }
 
 fn pause(docker: &Docker) {
-    let container = docker.detached("", "sleep 600");
+    let container = docker.asleep("");
     container.call("pause NAME").ok();
     assert_eq!(container.cgroup_file("freezer", "freezer.state"), "FROZEN");
     let shown = docker.call(&format!("ps --format {{{{.Status}}}} --filter name={}", container.name)).ok();
@@ -146,11 +146,11 @@ fn pause(docker: &Docker) {
 }
 
 fn kill_of_a_paused_one(docker: &Docker) {
-    let container = docker.detached("", "sleep 600");
+    let container = docker.asleep("");
     container.call("pause NAME").ok();
     container.call("kill NAME").ok();
     assert_eq!(container.call("wait NAME").ok().line(), "137");
-    let second = docker.detached("", "sleep 600");
+    let second = docker.asleep("");
     second.call("pause NAME").ok();
     second.call("rm --force NAME").ok();
 }
@@ -172,7 +172,7 @@ fn wait(docker: &Docker) {
 }
 
 fn remove(docker: &Docker) {
-    let container = docker.detached("", "sleep 600");
+    let container = docker.asleep("");
     let (pid, cgroup) = (container.pid(), docker.cgroup_path(&container.inspect(".Id")));
     let output = container.call("rm NAME").exits(1);
     assert!(output.stderr.contains("You cannot remove a running container"), "{}", output.stderr);
@@ -201,7 +201,7 @@ fn restart_always(docker: &Docker) {
 }
 
 fn update_limits(docker: &Docker) {
-    let container = docker.detached("--memory 64m --memory-swap 64m", "sleep 600");
+    let container = docker.asleep("--memory 64m --memory-swap 64m");
     let (file, ours) = (|controller: &str, name: &str| container.cgroup_file(controller, name), &container);
     ours.call(
         "update --memory 32m --memory-swap 48m --cpu-shares 300 --cpus 0.25 --cpuset-cpus 1 --pids-limit 77 NAME",
@@ -219,7 +219,7 @@ fn update_limits(docker: &Docker) {
 
 /// What is in use cannot be taken away, and nothing changes.
 fn update_refused(docker: &Docker) {
-    let container = docker.detached("--memory 64m --cpu-shares 300", "sleep 600");
+    let container = docker.asleep("--memory 64m --cpu-shares 300");
     container.sh("dd if=/dev/zero of=/dev/shm/file bs=1M count=20 2>/dev/null");
     let output = container.call("update --memory 8m --cpu-shares 400 NAME").exits(1);
     let reasons = ["unable to set memory limit to 8388608", "memory.limit_in_bytes"];
@@ -229,7 +229,7 @@ fn update_refused(docker: &Docker) {
 }
 
 fn rename(docker: &Docker) {
-    let mut container = docker.detached("", "sleep 600");
+    let mut container = docker.asleep("");
     let new = docker.name();
     container.call(&format!("rename NAME {new}")).ok();
     container.name = new;

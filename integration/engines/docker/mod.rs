@@ -153,6 +153,14 @@ impl Docker {
         container
     }
 
+    /// `docker run --detach OPTIONS box sleep 600`: its program is that one from the beginning.
+    #[track_caller]
+    pub fn asleep(&self, options: &str) -> Container<'_> {
+        let container = self.container();
+        container.call(&format!("run --detach --name NAME {options} {BOX} sleep 600")).ok();
+        container
+    }
+
     /// One that is yet to be made, with this name.
     pub fn container(&self) -> Container<'_> {
         Container { docker: self, name: self.name() }

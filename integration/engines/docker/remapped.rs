@@ -43,7 +43,7 @@ impl Engine for Remapped {
 }
 
 fn ids(Remapped(docker): &Remapped) {
-    let container = docker.detached("", "sleep 600");
+    let container = docker.asleep("");
     let map = container.sh("cat /proc/self/uid_map /proc/self/gid_map; id -u");
     let map: Vec<_> = map.split_whitespace().collect();
     let first = FIRST.to_string();
@@ -54,7 +54,7 @@ fn ids(Remapped(docker): &Remapped) {
 }
 
 fn limits(Remapped(docker): &Remapped) {
-    let container = docker.detached("--memory 64m --pids-limit 20 --cpus 0.5", "sleep 600");
+    let container = docker.asleep("--memory 64m --pids-limit 20 --cpus 0.5");
     assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(container.cgroup_file("pids", "pids.max"), "20");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
@@ -63,7 +63,7 @@ fn limits(Remapped(docker): &Remapped) {
 }
 
 fn exec(Remapped(docker): &Remapped) {
-    let container = docker.detached("--user user", "sleep 600");
+    let container = docker.asleep("--user user");
     let id = |options: &str| container.call(&format!("exec {options} NAME id -u")).ok().stdout;
     assert_eq!((id(""), id("--user root"), id("--user 7")), ("1000\n".into(), "0\n".into(), "7\n".into()));
     container.call("exec NAME sh -c exit").ok();

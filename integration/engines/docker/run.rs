@@ -89,7 +89,7 @@ fn interactive_terminal(docker: &Docker) {
     pty.reads("42\r\n");
     pty.reads("/dev/pts/0\r\n");
     // Ctrl-C ends what the shell runs, not the shell.
-    pty.write("echo be''gin; sleep 600\n");
+    pty.write("sh -c \"echo be''gin; sleep 600\"\n");
     pty.reads("begin\r\n");
     pty.write("\u{3}");
     pty.reads("^C");

@@ -9,10 +9,8 @@ pub fn cases() -> Vec<Case<Podman>> {
     cases![prints, exit_status, refused, terminal, options, detached, in_a_stopped_one]
 }
 
-const SLEEP: &str = "exec sleep 600";
-
 fn prints(podman: &Podman) {
-    let container = podman.detached("", SLEEP);
+    let container = podman.asleep("");
     let output = container.command("exec NAME sh -c").arg("echo out; cat /proc/1/cmdline").output().ok().no_stderr();
     assert_eq!(output.stdout, "out\nsleep\x00600\0");
     let output = container.command("exec --interactive NAME cat").stdin("words\n").output().ok().no_stderr();
@@ -20,7 +18,7 @@ fn prints(podman: &Podman) {
 }
 
 fn exit_status(podman: &Podman) {
-    let container = podman.detached("", SLEEP);
+    let container = podman.asleep("");
     let exits = |script: &str, status| container.command("exec NAME sh -c").arg(script).output().exits(status).silent();
     exits("exit 0", 0);
     exits("exit 1", 1);
@@ -29,7 +27,7 @@ fn exit_status(podman: &Podman) {
 }
 
 fn refused(podman: &Podman) {
-    let container = podman.detached("", SLEEP);
+    let container = podman.asleep("");
     let rows: [(&str, i32, &str); 4] = [
         ("nothing", 127, "executable file not found in $PATH"),
         ("/bin/nothing", 127, "no such file or directory"),
@@ -43,7 +41,7 @@ fn refused(podman: &Podman) {
 }
 
 fn terminal(podman: &Podman) {
-    let container = podman.detached("", SLEEP);
+    let container = podman.asleep("");
     let (mut pty, terminal) = Pty::open();
     pty.resize(33, 99);
     let shell = container.command("exec --interactive --tty NAME sh").stdio(&terminal).spawn();
@@ -55,7 +53,7 @@ fn terminal(podman: &Podman) {
 }
 
 fn options(podman: &Podman) {
-    let container = podman.detached("--env A=a --env B=b", SLEEP);
+    let container = podman.asleep("--env A=a --env B=b");
     let words = "exec --user user --workdir /home --env A=x NAME sh -c";
     let output = container.command(words).arg("id -u; pwd; echo $A $B; grep CapEff /proc/self/status").output().ok();
     assert_eq!(output.no_stderr().stdout, "1000\n/home\nx b\nCapEff:\t0000000000000000\n");
@@ -64,7 +62,7 @@ fn options(podman: &Podman) {
 }
 
 fn detached(podman: &Podman) {
-    let container = podman.detached("", SLEEP);
+    let container = podman.asleep("");
     container.call("exec --detach NAME touch /tmp/file").ok().no_stderr();
     until("the file", || container.call("exec NAME test -e /tmp/file").status.success().then_some(()));
 }

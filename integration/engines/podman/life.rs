@@ -74,7 +74,7 @@ fn kill(podman: &Podman) {
 }
 
 fn pause(podman: &Podman) {
-    let container = podman.detached("", "sleep 600");
+    let container = podman.asleep("");
     container.call("pause NAME").ok().no_stderr();
     assert_eq!(container.cgroup_file("freezer", "freezer.state"), "FROZEN");
     assert_eq!(container.inspect(".State.Status"), "paused");

@@ -111,6 +111,15 @@ impl Podman {
         container
     }
 
+    /// `podman run --detach OPTIONS box sleep 600`: its program is that one from the beginning.
+    #[track_caller]
+    pub fn asleep(&self, options: &str) -> Container<'_> {
+        let container = self.container();
+        let words = format!("run --detach --name NAME {} {options} {BOX} sleep 600", self.options());
+        container.call(&words).ok().no_stderr();
+        container
+    }
+
     /// One that is yet to be made, with this name.
     pub fn container(&self) -> Container<'_> {
         Container { podman: self, name: self.name() }

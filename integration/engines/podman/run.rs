@@ -98,7 +98,7 @@ fn rights(podman: &Podman) {
 }
 
 fn limits(podman: &Podman) {
-    let container = podman.detached("--memory 64m --cpus 0.5 --cpuset-cpus 0 --pids-limit 50", "sleep 600");
+    let container = podman.asleep("--memory 64m --cpus 0.5 --cpuset-cpus 0 --pids-limit 50");
     let file = |controller: &str, name: &str| container.cgroup_file(controller, name);
     assert_eq!(file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!((file("cpu", "cpu.cfs_quota_us"), file("cpuset", "cpuset.cpus")), ("50000".into(), "0".into()));

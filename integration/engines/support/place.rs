@@ -1,8 +1,8 @@
 //! Where an engine keeps what it has.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -17,9 +17,11 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let random = RandomState::new().hash_one(()) & 0xff_ffff;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let run = std::env::var("CORTEN_ENGINES").expect("integration/engines/suite runs this");
+        let name = format!("{run}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         // Short: there are sockets below it.
-        Self { directory: tempfile::tempdir().unwrap(), name: format!("corten-engine-{random:06x}") }
+        Self { directory: tempfile::tempdir().unwrap(), name }
     }
 
     /// What it is told from others by.
