@@ -1,6 +1,7 @@
 //! Volumes and devices of the host.
 
 use std::fs;
+use std::path::Path;
 
 use k8s_cri::v1::*;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
@@ -21,8 +22,7 @@ fn volumes(containerd: &Containerd) {
     let below = directory.join("below");
     rootfs::directory(&below);
     fs::write(directory.join("file"), "hello\n").unwrap();
-    mount_bind(&directory, &directory).unwrap();
-    mount_change(&directory, MountPropagationFlags::SHARED).unwrap();
+    let _shared = Shared::new(&directory);
 
     let run = |readonly, propagation: MountPropagation| {
         pod.run(SERVICE, |config| {
@@ -52,9 +52,24 @@ fn volumes(containerd: &Containerd) {
     assert_eq!(seen(), ["0\n", "1\n", "1\n"]);
     assert!(below.join("new").exists());
     unmount(&below, UnmountFlags::empty()).unwrap();
-    drop([private, slave, shared]);
-    drop(pod);
-    unmount(&directory, UnmountFlags::empty()).unwrap();
+}
+
+/// A directory whose mounts others see, and that sees theirs.
+struct Shared<'a>(&'a Path);
+
+impl<'a> Shared<'a> {
+    fn new(directory: &'a Path) -> Self {
+        mount_bind(directory, directory).unwrap();
+        mount_change(directory, MountPropagationFlags::SHARED).unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        // With what a case that failed has left below it, and in a pod that is still there.
+        unmount(self.0, UnmountFlags::DETACH).unwrap();
+    }
 }
 
 fn devices(containerd: &Containerd) {
