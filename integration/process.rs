@@ -150,7 +150,8 @@ fn a_program_with_a_missing_interpreter_fails_start() {
     fs::set_permissions(bundle.rootfs().join("bin/script"), Permissions::from_mode(0o755)).unwrap();
     let container = bundle.create();
     let refusal = container.refuses("start", &[]).names("process.args[0]").says("no such file or directory");
-    refusal.because("/no/such/interpreter");
+    // As for a program that is missing itself.
+    refusal.because("exec: \"script\": no such file or directory").because("/no/such/interpreter");
 }
 
 #[test]
