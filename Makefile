@@ -15,7 +15,7 @@ GUEST    := target/guest
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 engines test-guest tests fuzz \
-    bench-seccomp conformance-runtime-tools packages engine-packages fuzz-packages install
+    bench-seccomp conformance-runtime-tools packages lint-packages engine-packages fuzz-packages install
 
 build: packages
 	cargo build --release --bins
@@ -31,7 +31,7 @@ demo: build
 test: lint unit integration engines fuzz
 test: FUZZ_SECONDS = 20
 
-lint: packages
+lint: lint-packages
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path integration/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -56,7 +56,7 @@ test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-di
 tests: packages
 	$(call test_binary,--test integration,$(TESTS))
 
-# The program under Docker: `make engines FILTER=docker::exec` for some of the cases, and with CORTEN=/usr/sbin/runc for runc.
+# The program under real engines: `make engines FILTER=docker::exec` for some of the cases, and with CORTEN=/usr/sbin/runc for runc.
 engines: debug engine-packages
 	$(call test_binary,--package engines,target/engines)
 	CORTEN=$(abspath $(or $(CORTEN),$(DEBUG))) integration/engines/suite $(REPORTS)/engines target/engines $(FILTER)
@@ -92,6 +92,10 @@ conformance-runtime-tools: debug
 # Says nothing and costs nothing when everything is there.
 packages:
 	$(call install,$(PACKAGES))
+
+# What the packages of the workspace need to be built.
+lint-packages: packages
+	$(call install,protobuf-compiler)
 
 fuzz-packages: packages
 	$(call install,g++)
