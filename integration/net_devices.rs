@@ -82,7 +82,7 @@ fn a_name_that_is_taken_is_refused() {
     differs!(Runc | Crun, "Debian's are older than the property");
     let bundle = Bundle::new().set("/linux/netDevices", json!({"lan0": {"name": "lo"}}));
     let output = with_devices(bundle, "create", LOOK).exits(1);
-    let words = "linux.netDevices.lan0: name: the container's network namespace has a device \"lo\" already";
+    let words = "linux.netDevices.lan0: the container's network namespace has a device \"lo\" already";
     assert!(output.stderr.contains(words), "{output:#?}");
     assert_as_before(&output);
 }
@@ -111,13 +111,39 @@ fn a_device_of_the_namespace_itself_cannot_move() {
 fn a_failed_create_puts_everything_back() {
     requires!(has_ip(), "ip(8), and virtual network devices");
     differs!(Runc | Crun, "Debian's are older than the property");
-    // Both fail when the device has moved already.
-    let no_program = Bundle::new().args(&["/no/such/program"]);
-    let failing_hook = Bundle::new().hook("createRuntime", json!({"path": "/bin/false"}));
-    for bundle in [no_program, failing_hook] {
-        let bundle = bundle.set("/linux/netDevices", json!({"lan0": {"name": "eth0"}}));
-        assert_as_before(&with_devices(bundle, "create", LOOK).exits(1));
-    }
+    let moving = |bundle: Bundle| bundle.set("/linux/netDevices", json!({"lan0": {"name": "eth0"}}));
+    assert_as_before(&with_devices(moving(Bundle::new().args(&["/no/such/program"])), "create", LOOK).exits(1));
+    // The hook sees that it is gone.
+    let bundle = Bundle::new();
+    let mark = bundle.path("gone").display().to_string();
+    let script = format!("ip link show lan0 || touch {mark}; exit 1");
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]});
+    let bundle = moving(bundle.hook("createRuntime", hook));
+    let output = with_devices(bundle, "create", &format!("{LOOK}; ls {mark}")).exits(1);
+    assert!(output.stdout.contains(&mark), "{output:#?}");
+    assert_as_before(&output);
+}
+
+/// Kernel parameters of a device are there as soon as it is.
+#[test]
+fn its_parameters_can_be_set() {
+    requires!(has_ip(), "ip(8), and virtual network devices");
+    differs!(Runc | Crun, "Debian's are older than the property");
+    let bundle = Bundle::sh("cat /proc/sys/net/ipv4/conf/eth0/forwarding");
+    let bundle = bundle.set("/linux/sysctl", json!({"net.ipv4.conf.eth0.forwarding": "1"}));
+    let bundle = bundle.set("/linux/netDevices", json!({"lan0": {"name": "eth0"}}));
+    assert_eq!(with_devices(bundle, "run", ":").ok().stdout, "1\n");
+}
+
+#[test]
+fn the_runtimes_own_namespace_is_no_place_to_go_to() {
+    requires!(has_ip(), "ip(8), and virtual network devices");
+    differs!(Runc | Crun, "Debian's are older than the property");
+    let bundle = Bundle::new().namespace("network", Some("/proc/self/ns/net".into()));
+    let bundle = bundle.set("/linux/netDevices", json!({"lan0": {"name": "eth0"}}));
+    let output = with_devices(bundle, "create", LOOK).exits(1);
+    assert!(output.stderr.contains("linux.netDevices: the container's network namespace is"), "{output:#?}");
+    assert_as_before(&output);
 }
 
 /// Name, addresses, and up.

@@ -19,6 +19,7 @@ pub(super) fn check(given: &Node<'_>, namespaces: &Namespaces) -> Result<NetDevi
     let mut devices = NetDevices::new();
     for (host_name, device) in given.entries() {
         let property = member(PROPERTY, host_name);
+        check_length(&property, host_name)?;
         check_name(&property, host_name)?;
         let name = match device.get("name") {
             Node::Null => host_name.to_string(),
@@ -31,6 +32,7 @@ pub(super) fn check(given: &Node<'_>, namespaces: &Namespaces) -> Result<NetDevi
                 ));
             }
         };
+        check_length(&format!("{property}.name"), &name)?;
         check_name(&format!("{property}.name"), name.strip_suffix(NUMBERED).unwrap_or(&name))?;
         if !name.ends_with(NUMBERED) && devices.values().any(|other| *other == name) {
             return Err(Error::invalid(
@@ -47,13 +49,20 @@ pub(super) fn check(given: &Node<'_>, namespaces: &Namespaces) -> Result<NetDevi
     Ok(devices)
 }
 
+/// KERNEL: the `%d` counts, too.
+fn check_length(property: &str, name: &str) -> Result<()> {
+    if name.len() < libc::IFNAMSIZ {
+        return Ok(());
+    }
+    Err(Error::invalid(property, format!("{name:?} is no name of a network device: it has more than 15 bytes")))
+}
+
 /// KERNEL: dev_valid_name().
 fn check_name(property: &str, name: &str) -> Result<()> {
     let refused = |why: &str| Err(Error::invalid(property, format!("{name:?} is no name of a network device: {why}")));
     match name {
         "" => refused("it is empty"),
         "." | ".." => refused("it means a directory"),
-        _ if name.len() >= libc::IFNAMSIZ => refused("it has more than 15 bytes"),
         _ if name.contains(|letter: char| matches!(letter, '/' | ':' | '%') || letter.is_ascii_whitespace()) => {
             refused("it has a slash, a colon, a percent sign or a blank")
         }

@@ -76,7 +76,7 @@ impl Conversation<'_> {
                     self.channel.go_with(source.as_fd())?;
                 }
                 Some((FromInside::EnvironmentMade, _)) => {
-                    self.net_devices.to(self.launched.pid(), &self.plan.net_devices)?;
+                    self.net_devices.to(self.launched.process()?, &self.plan.net_devices)?;
                     self.run_hooks()?;
                     self.channel.go()?;
                 }

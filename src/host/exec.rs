@@ -212,7 +212,7 @@ impl Acts<'_> {
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,
-            passes_listener: decided.listener.is_some() && !nix::unistd::geteuid().is_root(),
+            passes_listener: decided.listener.is_some() && self.runtime.machine.is_rootless()?,
             preserved_fds: self.request.preserved_fds,
         };
         let sealed = self.runtime.seal(&self.runtime.state_root)?;

@@ -37,14 +37,15 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
         network::bring_up_loopback(&inside)?;
     }
     name_ourselves(plan)?;
-    // Through the host's procfs, while it can be seen.
-    sysctl::write_all(&inside, &plan.sysctl)?;
 
     let mut rootfs = root::attach_root(&inside, &plan.mounts.root)?;
     root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host)?;
     devices::inside::make_all(&inside, &rootfs.dir, &plan.devices)?;
     host.enter_cgroup(&inside)?;
-    run_hooks_of_create(&inside, channel, plan)?;
+    announce_environment(channel, plan)?;
+    // Through the host's procfs, while it can be seen. ORDER: devices and hooks' interfaces have parameters, too.
+    sysctl::write_all(&inside, &plan.sysctl)?;
+    run_hooks_of_create(&inside, plan)?;
     // ORDER: behind the hooks, which are the host's programs and would inherit it; before the host's procfs is gone.
     lsm::set_at_exec(&inside, &plan.lsm)?;
 
@@ -98,13 +99,18 @@ fn name_ourselves(plan: &InsidePlan) -> Result<()> {
     Ok(())
 }
 
-/// SPEC(runtime, Lifecycle 3-5): prestart and createRuntime by the host, then createContainer here, before the root changes:
-/// its paths are the host's, its namespaces the container's.
-fn run_hooks_of_create(_: &Inside, channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
+/// SPEC(runtime, Lifecycle 3-4): prestart and createRuntime are run by the host, which also moves network devices.
+fn announce_environment(channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
     if plan.announces_environment {
         channel.send(&FromInside::EnvironmentMade)?;
         channel.wait_for_go()?;
     }
+    Ok(())
+}
+
+/// SPEC(runtime, Lifecycle 5): createContainer, before the root changes: its paths are the host's, its namespaces the
+/// container's.
+fn run_hooks_of_create(_: &Inside, plan: &InsidePlan) -> Result<()> {
     let state = plan.state.now("created", getpid().as_raw());
     let surroundings =
         Surroundings { name: "createContainer", env: None, directory: Some(plan.state.bundle.as_path()) };
@@ -137,7 +143,7 @@ fn become_program(
         channel,
         wanted,
         seccomp: plan.seccomp.as_ref(),
-        passes_listener: false,
+        passes_listener: plan.passes_listener,
         start: plan.start,
         hooks: Some((&plan.hooks.start_container, &plan.state)),
         preserved_fds: plan.preserved_fds,

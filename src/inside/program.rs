@@ -104,15 +104,12 @@ impl LastSteps<'_> {
     /// the listener. So the host takes it: telling its number costs a write(2), which no filter of ours lets wait, where
     /// passing it on would cost a sendmsg(2), which many do. It stays open here until execve: close(2) may have to wait, too.
     fn announce(&self, listener: OwnedFd) -> Result<()> {
-        let Becoming { channel, passes_listener, .. } = self.becoming;
-        let number = listener.as_raw_fd();
-        if *passes_listener {
-            channel.send_with(&FromInside::Listener { number }, listener.as_fd())?;
-        } else {
-            channel.send(&FromInside::Listener { number })?;
+        let number = listener.into_raw_fd();
+        let message = FromInside::Listener { number };
+        match self.becoming.passes_listener {
+            true => self.becoming.channel.send_with(&message, sys::fd::borrow(number)),
+            false => self.becoming.channel.send(&message),
         }
-        let _ = listener.into_raw_fd();
-        Ok(())
     }
 
     /// SPEC(runtime, Lifecycle 6-8): the startContainer hooks, and then the program.

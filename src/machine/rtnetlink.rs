@@ -1,12 +1,14 @@
 //! The kernel's links and their addresses (rtnetlink(7)), as they are in one network namespace.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -28,6 +30,8 @@ const LARGEST_DATAGRAM: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Rtnetlink {
     socket: OwnedFd,
+    /// How many there were: the number of each is in its answers.
+    requests: Cell<u32>,
 }
 
 /// A network device.
@@ -48,7 +52,7 @@ impl Rtnetlink {
             .or_call(|| "socket(NETLINK_ROUTE)")?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE_IN_SECONDS))
             .or_call(|| "setsockopt(RCVTIMEO)")?;
-        Ok(Self { socket })
+        Ok(Self { socket, requests: Cell::new(0) })
     }
 
     /// In another one. A thread goes there, so that this one stays where it is, whatever happens.
@@ -57,8 +61,13 @@ impl Rtnetlink {
             setns(&namespace, CloneFlags::CLONE_NEWNET).or_call(|| "setns(NEWNET)")?;
             Self::here()
         };
-        std::thread::scope(|scope| scope.spawn(going).join())
-            .unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the thread that opens a socket there has panicked")))
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, going);
+            let thread = thread.map_err(|error| Error::io("pthread_create", &error))?;
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::new(Kind::Failed, "the thread that opens a socket there panicked")))
+        })
     }
 
     /// All devices.
@@ -97,16 +106,18 @@ impl Rtnetlink {
 
     /// Gives the device that the message names an address.
     pub fn add_address(&self, address: AddressMessage) -> Result<()> {
-        let shown = format!("{:?}", address.attributes.first());
+        let shown = shown(&address);
         self.ask(RouteNetlinkMessage::NewAddress(address), NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
             .or_call(|| format!("RTM_NEWADDR({shown})"))
             .map(|_| ())
     }
 
-    /// One request, and all that the kernel says to it.
+    /// One request, and all that the kernel says to it. Answers to an earlier one, which was given up, are passed over.
     fn ask(&self, message: RouteNetlinkMessage, flags: u16) -> nix::Result<Vec<RouteNetlinkMessage>> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.requests.get().wrapping_add(1);
+        self.requests.set(header.sequence_number);
         let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
@@ -116,7 +127,8 @@ impl Rtnetlink {
         let mut datagram = vec![0; LARGEST_DATAGRAM];
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
-            if read_answers(datagram.get(..length).unwrap_or_default(), &mut answers)? {
+            let datagram = datagram.get(..length).unwrap_or_default();
+            if read_answers(datagram, header.sequence_number, &mut answers)? {
                 return Ok(answers);
             }
         }
@@ -124,23 +136,40 @@ impl Rtnetlink {
 }
 
 /// Reads the messages of a datagram; true is the end of the answer.
-fn read_answers(mut datagram: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> nix::Result<bool> {
-    while !datagram.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).map_err(|_| Errno::EBADMSG)?;
-        // Messages begin at multiples of four.
-        let length = usize::try_from(message.header.length).map_err(|_| Errno::EBADMSG)?.next_multiple_of(4);
+///
+/// What cannot be read is passed over: somebody else's device may have an alias that is no text.
+fn read_answers(mut datagram: &[u8], number: u32, answers: &mut Vec<RouteNetlinkMessage>) -> nix::Result<bool> {
+    while let Ok(buffer) = NetlinkBuffer::new_checked(datagram) {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram);
+        let is_ours = buffer.sequence_number() == number;
+        // Messages begin at multiples of four, and none is shorter than its header.
+        let length = usize::try_from(buffer.length()).map_err(|_| Errno::EBADMSG)?.next_multiple_of(4).max(16);
         datagram = datagram.get(length..).unwrap_or_default();
-        match message.payload {
-            NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-            NetlinkPayload::Error(error) => {
+        match message.map(|message| message.payload) {
+            Ok(NetlinkPayload::InnerMessage(answer)) if is_ours => answers.push(answer),
+            Ok(NetlinkPayload::Error(error)) if is_ours => {
                 return error.code.map_or(Ok(true), |code| Err(Errno::from_raw(code.get().wrapping_neg())));
             }
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS),
-            _ => {}
+            Ok(NetlinkPayload::Done(done)) if is_ours => {
+                return if done.code < 0 { Err(Errno::from_raw(done.code.wrapping_neg())) } else { Ok(true) };
+            }
+            Ok(NetlinkPayload::Overrun(_)) if is_ours => return Err(Errno::ENOBUFS),
+            Ok(_) => {}
+            Err(error) => log::debug!("an answer of the kernel's is passed over: {error}"),
         }
     }
     Ok(false)
+}
+
+/// `192.0.2.7/24`. The local address is the device's own; without one, as with IPv6, there is only the other attribute.
+fn shown(address: &AddressMessage) -> String {
+    let of = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(address) => Some((0, *address)),
+        AddressAttribute::Address(address) => Some((1, *address)),
+        _ => None,
+    };
+    let own = address.attributes.iter().filter_map(of).min_by_key(|(rank, _)| *rank);
+    own.map_or_else(String::new, |(_, own)| format!("{own}/{}", address.header.prefix_len))
 }
 
 fn link_of(message: RouteNetlinkMessage) -> Option<Link> {

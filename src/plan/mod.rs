@@ -144,6 +144,8 @@ pub struct InsidePlan {
     pub lsm: LsmPlan,
     /// The filter.
     pub seccomp: Option<(seccomp::Filter, SeccompPoint)>,
+    /// See [`ExecPlan::passes_listener`].
+    pub passes_listener: bool,
     /// How it starts.
     pub start: StartRoute,
     /// Descriptors from 3 on that stay open.
@@ -206,6 +208,7 @@ impl Plan {
             },
             lsm: config.process.as_ref().map(|process| LsmPlan::new(process, machine)).transpose()?.unwrap_or_default(),
             seccomp: plan_seccomp(config)?,
+            passes_listener: passes_listener(config, machine)?,
             process,
             start: StartRoute::Channel,
             preserved_fds: request.preserved_fds,
@@ -249,6 +252,12 @@ fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
     None
 }
 
+/// Whoever executes the sealed program outside of the container's user namespace is out of reach for a user's rights.
+fn passes_listener(config: &Config, machine: &Machine) -> Result<bool> {
+    let has_listener = config.linux.seccomp.as_ref().is_some_and(|profile| profile.listener.is_some());
+    Ok(has_listener && Route::new(&config.linux.namespaces).intermediate.is_some() && machine.is_rootless()?)
+}
+
 /// What the caller, not the configuration, decides about the process.
 fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan {
     if let Some(terminal) = &mut process.terminal {
@@ -256,6 +265,7 @@ fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan 
     }
     // sd_listen_fds(3): it is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
     if let Some(sockets) = &request.listen_fds {
+        process.env.retain(|variable| !variable.starts_with("LISTEN_FDNAMES="));
         process.env.push(format!("LISTEN_FDS={}", sockets.count));
         process.env.push("LISTEN_PID=1".to_owned());
         process.env.extend(sockets.names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));

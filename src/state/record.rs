@@ -44,7 +44,7 @@ pub struct Record {
 }
 
 /// The current format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A process, named so that another one with the same pid is not taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

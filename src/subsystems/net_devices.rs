@@ -10,12 +10,14 @@ use std::os::fd::OwnedFd;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 use crate::config::net_devices::{NUMBERED, NetDevices};
 use crate::config::property::member;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::machine::rtnetlink::{Link, Rtnetlink};
+use crate::sys;
+use crate::sys::clone::Child;
 
 /// The devices that were moved. Dropped, it takes them back.
 #[derive(Default)]
@@ -32,21 +34,26 @@ struct Roads {
     there: Rtnetlink,
 }
 
-/// A device as it was, and where it is now.
+/// A device as it was, and what it may be called where it is now.
 struct Device {
     was: Link,
     addresses: Vec<AddressMessage>,
-    index: u32,
+    /// As asked for.
+    name: String,
+    /// The numbers of those that were there before.
+    others: BTreeSet<u32>,
 }
 
 impl Moved {
-    /// Moves `devices` to the network namespace of the process `pid`, and brings them up there.
-    pub fn to(&mut self, pid: i32, devices: &NetDevices) -> Result<()> {
+    /// Moves `devices` to the network namespace of a process, and brings them up there.
+    pub fn to(&mut self, process: &Child, devices: &NetDevices) -> Result<()> {
         if devices.is_empty() {
             return Ok(());
         }
-        let roads = self.roads.insert(Roads::to(pid).within(|| "linux.netDevices")?);
-        for (host_name, name) in devices {
+        let roads = self.roads.insert(Roads::to(process).within(|| "linux.netDevices")?);
+        // A free number is looked for when the other names are taken.
+        let (numbered, named): (Vec<_>, Vec<_>) = devices.iter().partition(|(_, name)| name.ends_with(NUMBERED));
+        for (host_name, name) in named.into_iter().chain(numbered) {
             roads.move_one(host_name, name, &mut self.devices).within(|| member("linux.netDevices", host_name))?;
         }
         Ok(())
@@ -69,15 +76,37 @@ impl Drop for Moved {
     }
 }
 
+impl Device {
+    /// Where it is in the container. Who shares its network namespace may make devices there, too: the name must be exact.
+    fn found_in(&self, links: Vec<Link>) -> Option<Link> {
+        let is_named = |link: &Link| match self.name.strip_suffix(NUMBERED) {
+            None => link.name == self.name,
+            Some(prefix) => link.name.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok()),
+        };
+        // Half-way it has its old name still.
+        let is_it = |link: &Link| is_named(link) || link.name == self.was.name;
+        links.into_iter().filter(|link| !self.others.contains(&link.index)).find(is_it)
+    }
+}
+
 impl Roads {
     /// Opened before anything moves: with the namespace open, the devices outlive the container's process.
-    fn to(pid: i32) -> Result<Self> {
+    fn to(process: &Child) -> Result<Self> {
         let namespace = |path: String| {
             open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
         };
-        let inside = namespace(format!("/proc/{pid}/ns/net"))?;
+        let own = namespace("/proc/thread-self/ns/net".to_owned())?;
+        let inside = namespace(format!("/proc/{}/ns/net", process.pid))?;
+        // Else the pid may have gone to somebody else before it was looked up.
+        if !sys::pidfd::is_alive(&process.pidfd).or_call(|| "poll(pidfd)")? {
+            return Err(Error::new(Kind::ProcessGone, "the container's process is gone"));
+        }
+        let number = |file: &OwnedFd| fstat(file).or_call(|| "fstat(network namespace)").map(|stat| stat.st_ino);
+        if number(&own)? == number(&inside)? {
+            return Err(Error::new(Kind::InvalidConfig, "the container's network namespace is the runtime's own"));
+        }
         let there = Rtnetlink::in_namespace(&inside)?;
-        Ok(Self { own: namespace("/proc/self/ns/net".to_owned())?, here: Rtnetlink::here()?, inside, there })
+        Ok(Self { own, here: Rtnetlink::here()?, inside, there })
     }
 
     fn move_one(&self, host_name: &str, name: &str, moved: &mut Vec<Device>) -> Result<()> {
@@ -87,41 +116,38 @@ impl Roads {
         // The kernel would find out in the middle, when the device has moved and cannot take its name.
         if before.iter().any(|link| link.name == name) {
             let why = format!("the container's network namespace has a device {name:?} already");
-            return Err(Error::new(Kind::AlreadyExists, why).within("name"));
+            return Err(Error::new(Kind::AlreadyExists, why));
         }
+        let others = before.iter().map(|link| link.index).collect();
         let addresses = self.here.addresses(was.index)?;
+        let index = was.index;
+        // From here on it is taken back, also if it only moved half-way.
+        moved.push(Device { was, addresses, name: name.to_owned(), others });
+        self.here.move_link(index, &self.inside, name)?;
 
-        let result = self.here.move_link(was.index, &self.inside, name);
-        // Also when it failed half-way.
-        let known: BTreeSet<u32> = before.iter().map(|link| link.index).collect();
-        let prefix = name.strip_suffix(NUMBERED).unwrap_or(name);
-        let after = self.there.links()?.into_iter();
-        let arrived = after
-            .filter(|link| !known.contains(&link.index))
-            .find(|link| link.name.starts_with(prefix) || link.name == host_name);
-        let Some(arrived) = arrived else {
-            return result.and_then(|()| Err(Error::new(Kind::Failed, "the device did not arrive in the container")));
-        };
-        let device = Device { was, addresses, index: arrived.index };
-        let settled = result.and_then(|()| {
-            for address in device.addresses.iter().filter(|address| goes_along(address)) {
-                self.there.add_address(without_label(at(address, device.index)))?;
-            }
-            self.there.bring_up(device.index)
-        });
-        moved.push(device);
-        settled
+        let missing = || Error::new(Kind::Failed, "the device did not arrive in the container");
+        let device = moved.last().ok_or_else(missing)?;
+        let arrived = device.found_in(self.there.links()?).ok_or_else(missing)?;
+        for address in device.addresses.iter().filter(|address| goes_along(address)) {
+            self.there.add_address(without_label(at(address, arrived.index)))?;
+        }
+        self.there.bring_up(arrived.index)
     }
 
-    /// As it was: name, addresses, and whether it was up.
+    /// As it was: name, addresses, and whether it was up. What is refused does not keep the rest from being done.
     fn take_back(&self, device: &Device) -> Result<()> {
-        self.there.move_link(device.index, &self.own, &device.was.name)?;
-        let back = self.here.links()?.into_iter().find(|link| link.name == device.was.name);
-        let back = back.ok_or_else(|| Error::call("RTM_GETLINK", Errno::ENODEV))?;
-        for address in &device.addresses {
-            self.here.add_address(at(address, back.index))?;
+        // It never left.
+        if self.here.links()?.iter().any(|link| link.name == device.was.name) {
+            return Ok(());
         }
-        if device.was.is_up { self.here.bring_up(back.index) } else { Ok(()) }
+        let gone = || Error::call("RTM_GETLINK", Errno::ENODEV);
+        let there = device.found_in(self.there.links()?).ok_or_else(gone)?;
+        self.there.move_link(there.index, &self.own, &device.was.name)?;
+        let back = self.here.links()?.into_iter().find(|link| link.name == device.was.name).ok_or_else(gone)?;
+        let given = device.addresses.iter().map(|address| self.here.add_address(at(address, back.index)));
+        let given = given.collect::<Vec<_>>();
+        let up = if device.was.is_up { self.here.bring_up(back.index) } else { Ok(()) };
+        given.into_iter().chain([up]).collect()
     }
 }
 

@@ -53,7 +53,7 @@ fn set_scheduler(pid: i32, scheduler: &Scheduler) -> Result<()> {
     };
     Err(match (error.errno(), scheduler.policy_name()) {
         // sched(7): a deadline is promised for all CPUs of a root domain, or not at all.
-        (Some(Errno::EPERM), "SCHED_DEADLINE") => error.hint("it cannot be used together with a cpuset"),
+        (Some(Errno::EPERM), "SCHED_DEADLINE") => error.hint("it takes CAP_SYS_NICE, and no cpuset"),
         (Some(Errno::EPERM), "SCHED_FIFO" | "SCHED_RR") => {
             error.hint("it takes CAP_SYS_NICE, and on cgroup v1 linux.resources.cpu.realtimeRuntime")
         }
