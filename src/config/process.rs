@@ -449,16 +449,6 @@ mod tests {
                     "process.rlimits[0].soft: 2 is above the hard limit 1",
                 ),
                 (
-                    "affinity",
-                    process(json!({"execCPUAffinity": {"initial": "0-3", "final": "3-1"}})),
-                    "process.execCPUAffinity.final: \"3-1\" is not a list of numbers and ranges such as \"0-3,7\"",
-                ),
-                (
-                    "affinity",
-                    process(json!({"execCPUAffinity": {"initial": 3}})),
-                    "process.execCPUAffinity.initial: expected a string, found a number",
-                ),
-                (
                     "capability",
                     process(json!({"capabilities": {"bounding": [5]}})),
                     "process.capabilities.bounding[0]: invalid type: integer 5, expected a string",

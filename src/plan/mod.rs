@@ -156,6 +156,7 @@ impl Plan {
     /// Plans a container.
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;
+        let route = Route::new(namespaces);
         let layout = machine.cgroups()?;
         let wishes = cgroups::Wishes { id: request.id, driver: request.cgroup_driver, rootless: request.rootless };
         let cgroups = CgroupPlan::new(config, &wishes, machine)?;
@@ -208,13 +209,13 @@ impl Plan {
             },
             lsm: config.process.as_ref().map(|process| LsmPlan::new(process, machine)).transpose()?.unwrap_or_default(),
             seccomp: plan_seccomp(config)?,
-            passes_listener: passes_listener(config, machine)?,
+            passes_listener: passes_listener(config, &route, machine)?,
             process,
             start: StartRoute::Channel,
             preserved_fds: request.preserved_fds,
         };
         Ok(Self {
-            route: Route::new(namespaces),
+            route,
             namespaces: namespaces.clone(),
             id_mappings: config.linux.id_mappings.clone(),
             time_offsets: config.linux.time_offsets.clone(),
@@ -253,9 +254,9 @@ fn mount_label<'a>(config: &'a Config, machine: &Machine) -> Option<&'a str> {
 }
 
 /// Whoever executes the sealed program outside of the container's user namespace is out of reach for a user's rights.
-fn passes_listener(config: &Config, machine: &Machine) -> Result<bool> {
+fn passes_listener(config: &Config, route: &Route, machine: &Machine) -> Result<bool> {
     let has_listener = config.linux.seccomp.as_ref().is_some_and(|profile| profile.listener.is_some());
-    Ok(has_listener && Route::new(&config.linux.namespaces).intermediate.is_some() && machine.is_rootless()?)
+    Ok(has_listener && route.intermediate.is_some() && machine.is_rootless()?)
 }
 
 /// What the caller, not the configuration, decides about the process.

@@ -9,13 +9,14 @@ use std::os::fd::OwnedFd;
 
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 
+use crate::config::NamespaceKind;
 use crate::config::net_devices::{NUMBERED, NetDevices};
 use crate::config::property::member;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::machine::rtnetlink::{Link, Rtnetlink};
+use crate::subsystems::namespaces::host::namespace_of;
 use crate::sys;
 use crate::sys::clone::Child;
 
@@ -92,11 +93,8 @@ impl Device {
 impl Roads {
     /// Opened before anything moves: with the namespace open, the devices outlive the container's process.
     fn to(process: &Child) -> Result<Self> {
-        let namespace = |path: String| {
-            open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
-        };
-        let own = namespace("/proc/thread-self/ns/net".to_owned())?;
-        let inside = namespace(format!("/proc/{}/ns/net", process.pid))?;
+        let own = namespace_of("thread-self", NamespaceKind::Network)?;
+        let inside = namespace_of(process.pid, NamespaceKind::Network)?;
         // Else the pid may have gone to somebody else before it was looked up.
         if !sys::pidfd::is_alive(&process.pidfd).or_call(|| "poll(pidfd)")? {
             return Err(Error::new(Kind::ProcessGone, "the container's process is gone"));

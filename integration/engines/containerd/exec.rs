@@ -1,8 +1,7 @@
 //! `ctr tasks exec`.
 
-use super::{Containerd, unhurried};
+use super::{Containerd, talk_in_terminal, unhurried};
 use crate::support::case::{Case, cases};
-use crate::support::pty::Pty;
 use crate::support::wait::until;
 
 pub fn cases() -> Vec<Case<Containerd>> {
@@ -62,19 +61,7 @@ fn refused(containerd: &Containerd) {
 
 fn terminal(containerd: &Containerd) {
     let container = containerd.asleep("");
-    let (mut pty, terminal) = Pty::open();
-    pty.resize(33, 99);
-    let shell = container.command("tasks exec --tty --exec-id x ID sh").stdio(&terminal).spawn();
-    drop(terminal);
-    pty.write("echo $((6 * 7)); tty\n");
-    pty.reads("42\r");
-    pty.reads("/dev/pts/0\r");
-    until("its size", || {
-        pty.write("stty size\n");
-        pty.reads_within("33 99\r", std::time::Duration::from_millis(500)).then_some(())
-    });
-    pty.write("exit 4\n");
-    shell.wait().exits(4);
+    talk_in_terminal(container.command("tasks exec --tty --exec-id x ID sh"), 4);
 }
 
 fn user_and_directory(containerd: &Containerd) {

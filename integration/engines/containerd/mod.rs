@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::cri;
 use crate::support::case::Case;
@@ -11,7 +12,9 @@ use crate::support::daemon::Daemon;
 use crate::support::engine::Engine;
 use crate::support::image::{BOX, Layer};
 use crate::support::place::{Place, states};
+use crate::support::pty::Pty;
 use crate::support::run::{Output, Run};
+use crate::support::wait::until;
 use crate::support::{peer, snippet};
 
 mod checkpoint;
@@ -191,6 +194,24 @@ impl Containerd {
     pub fn container(&self) -> Container<'_> {
         Container { containerd: self, id: self.name() }
     }
+}
+
+/// Gives `shell` a terminal of 33 rows and 99 columns, which `ctr` calls its own, sees that it finds it, and lets it exit.
+#[track_caller]
+fn talk_in_terminal(shell: Run, status: i32) {
+    let (mut pty, terminal) = Pty::open();
+    pty.resize(33, 99);
+    let shell = shell.stdio(&terminal).spawn();
+    drop(terminal);
+    pty.write("echo $((6 * 7)); tty\n");
+    pty.reads("42\r");
+    pty.reads("/dev/pts/0\r");
+    until("its size", || {
+        pty.write("stty size\n");
+        pty.reads_within("33 99\r", Duration::from_millis(500)).then_some(())
+    });
+    pty.write(&format!("exit {status}\n"));
+    shell.wait().exits(status);
 }
 
 /// A script that gives `ctr` time. On a busy machine it gives up its pipes before it has them, with any runtime, if a program

@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use super::{Containerd, runtime, unhurried};
+use super::{Containerd, runtime, talk_in_terminal, unhurried};
 use crate::support::case::{Case, cases};
 use crate::support::image::BOX;
 use crate::support::place::Place;
-use crate::support::pty::Pty;
 use crate::support::wait::until;
 
 pub fn cases() -> Vec<Case<Containerd>> {
@@ -75,21 +74,7 @@ fn refused(containerd: &Containerd) {
 
 fn interactive_terminal(containerd: &Containerd) {
     let id = containerd.name();
-    let (mut pty, terminal) = Pty::open();
-    pty.resize(33, 99);
-    let words = format!("run --rm --tty {} {BOX} {id} sh", runtime());
-    // `ctr` wants a terminal that it can call its own.
-    let shell = containerd.command(&words).stdio(&terminal).spawn();
-    drop(terminal);
-    pty.write("echo $((6 * 7)); tty\n");
-    pty.reads("42\r");
-    pty.reads("/dev/pts/0\r");
-    until("its size", || {
-        pty.write("stty size\n");
-        pty.reads_within("33 99\r", std::time::Duration::from_millis(500)).then_some(())
-    });
-    pty.write("exit 3\n");
-    shell.wait().exits(3);
+    talk_in_terminal(containerd.command(&format!("run --rm --tty {} {BOX} {id} sh", runtime())), 3);
 }
 
 fn detached(containerd: &Containerd) {

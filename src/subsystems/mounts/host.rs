@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::copies::{copy_of, copy_of_root, propagation_of_copy};
 use super::plan::{Bind, MountsPlan, OpenedBy, Root, RootSwitch, What};
-use crate::config::IdMappings;
+use crate::config::{IdMappings, NamespaceKind};
 use crate::error::{Error, Kind, OrCall, Result, Within};
-use crate::subsystems::namespaces::host::{among_mounts_of, mapped_user_namespace, user_namespace_of};
+use crate::subsystems::namespaces::host::{among_mounts_of, mapped_user_namespace, namespace_of};
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
 use crate::sys::mount::{Attributes, Reach, attr, mount_id, set_attributes};
@@ -73,7 +73,7 @@ impl Sources {
             if let Some(id_map) = &bind.id_map {
                 let namespace = match &id_map.mappings {
                     Some(mappings) => self.namespace_of(mappings, &step.property)?,
-                    None => &user_namespace_of(process.pid)?,
+                    None => &namespace_of(process.pid, NamespaceKind::User)?,
                 };
                 map_ids(&copy, id_map.reach, namespace, &bind.source)?;
             }

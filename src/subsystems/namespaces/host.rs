@@ -1,5 +1,6 @@
 //! The host's side: opening the namespaces to join, and setting up new ones.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -83,7 +84,8 @@ pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<Ow
         report: gate.as_fd(),
     })
     .or_call(|| "clone3(NEWUSER)")?;
-    let mapped = id_maps::write(child.pid, mappings, property).and_then(|()| user_namespace_of(child.pid));
+    let mapped =
+        id_maps::write(child.pid, mappings, property).and_then(|()| namespace_of(child.pid, NamespaceKind::User));
     drop(ours);
     match sys::pidfd::reap(&child.pidfd) {
         // An embedder that waits for all its children was faster.
@@ -92,9 +94,9 @@ pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<Ow
     }
 }
 
-/// The user namespace that a process is in.
-pub fn user_namespace_of(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/user");
+/// The namespace that a process is in: a pid, or what /proc calls one, such as `thread-self`.
+pub fn namespace_of(process: impl Display, kind: NamespaceKind) -> Result<OwnedFd> {
+    let path = format!("/proc/{process}/ns/{}", kind.proc_name());
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).or_call(|| format!("open({path:?})"))
 }
 
