@@ -1,6 +1,10 @@
-//! seccomp(2).
-#![allow(unsafe_code, reason = "nix has no seccomp(2)")]
+//! seccomp(2), and libseccomp's table of system calls.
+#![allow(
+    unsafe_code,
+    reason = "nix has no seccomp(2), and the crate libseccomp allocates for each name that it looks up"
+)]
 
+use std::ffi::CStr;
 use std::mem::{align_of, offset_of, size_of};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -46,6 +50,25 @@ pub fn set_mode_filter_with_listener(flags: u64, program: &[Instruction]) -> nix
 pub fn knows_flags(flags: u64) -> bool {
     // Without a program nothing is loaded: EFAULT comes after the flags were accepted, EINVAL before.
     set_raw(flags, std::ptr::null()) == Err(Errno::EFAULT)
+}
+
+/// What libseccomp finds itself on, as `SCMP_ARCH_*`.
+pub fn native_arch() -> u32 {
+    // SAFETY: it takes nothing, and answers with a number.
+    unsafe { libseccomp_sys::seccomp_arch_native() }
+}
+
+/// The number of the call `name` in libseccomp's table, for an architecture given as `SCMP_ARCH_*`. `None` for a call that
+/// is unknown there, or that only other architectures have.
+pub fn number(name: &str, arch: u32) -> Option<u32> {
+    // Longer than the name of any call.
+    let mut text = [0_u8; 64];
+    text.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    let name = CStr::from_bytes_with_nul(text.get(..=name.len())?).ok()?;
+    // SAFETY: libseccomp only reads the name, up to its NUL, and an unknown architecture is an error to it.
+    let number = unsafe { libseccomp_sys::seccomp_syscall_resolve_name_arch(arch, name.as_ptr()) };
+    // Negative: an error, or libseccomp's stand-in for a call that other architectures have.
+    u32::try_from(number).ok()
 }
 
 fn set(flags: u64, program: &[Instruction]) -> nix::Result<libc::c_long> {

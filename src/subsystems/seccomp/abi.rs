@@ -1,11 +1,10 @@
 //! Architectures, and the numbers that a system call has on them.
 
-use std::sync::LazyLock;
-
-use libseccomp::{ScmpArch, ScmpSyscall};
 use oci_spec::runtime::Arch;
 
 use Multiplexer::{Ipc, Socket};
+
+use crate::sys::seccomp;
 
 /// What the kernel sets in the numbers of x32 calls: they come with the audit architecture of x86_64.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -14,8 +13,6 @@ pub(super) const X32_BIT: u32 = 0x4000_0000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Abi {
     pub arch: Arch,
-    /// For the names in libseccomp's table.
-    names: ScmpArch,
     /// What the kernel puts into `seccomp_data.arch`.
     pub audit: u32,
     /// Whether arguments have 64 bits. x32 and n32 have registers of 64, but libseccomp compares the low half there.
@@ -27,45 +24,37 @@ pub(super) struct Abi {
     column: Option<usize>,
 }
 
-const fn abi(
-    arch: Arch,
-    names: ScmpArch,
-    audit: u32,
-    wide: bool,
-    big_endian: bool,
-    base: u32,
-    column: Option<usize>,
-) -> Abi {
-    Abi { arch, names, audit, wide, big_endian, base, column }
+const fn abi(arch: Arch, audit: u32, wide: bool, big_endian: bool, base: u32, column: Option<usize>) -> Abi {
+    Abi { arch, audit, wide, big_endian, base, column }
 }
 
-/// Every architecture that a profile can name. The third column is `AUDIT_ARCH_*` of linux/audit.h.
+/// Every architecture that a profile can name. The second column is `AUDIT_ARCH_*` of linux/audit.h.
 #[rustfmt::skip]
 const ABIS: &[Abi] = &[
-    //   architecture               libseccomp's name      audit        64 bit big    base     column
-    abi(Arch::ScmpArchX86,         ScmpArch::X86,         0x4000_0003, false, false, 0,       Some(0)),
-    abi(Arch::ScmpArchX86_64,      ScmpArch::X8664,       0xc000_003e, true,  false, 0,       None),
-    abi(Arch::ScmpArchX32,         ScmpArch::X32,         0xc000_003e, false, false, X32_BIT, None),
-    abi(Arch::ScmpArchArm,         ScmpArch::Arm,         0x4000_0028, false, false, 0,       None),
-    abi(Arch::ScmpArchAarch64,     ScmpArch::Aarch64,     0xc000_00b7, true,  false, 0,       None),
-    abi(Arch::ScmpArchMips,        ScmpArch::Mips,        0x0000_0008, false, true,  4000,    Some(1)),
-    abi(Arch::ScmpArchMips64,      ScmpArch::Mips64,      0x8000_0008, true,  true,  5000,    None),
-    abi(Arch::ScmpArchMips64n32,   ScmpArch::Mips64N32,   0xa000_0008, false, true,  6000,    None),
-    abi(Arch::ScmpArchMipsel,      ScmpArch::Mipsel,      0x4000_0008, false, false, 4000,    Some(1)),
-    abi(Arch::ScmpArchMipsel64,    ScmpArch::Mipsel64,    0xc000_0008, true,  false, 5000,    None),
-    abi(Arch::ScmpArchMipsel64n32, ScmpArch::Mipsel64N32, 0xe000_0008, false, false, 6000,    None),
-    abi(Arch::ScmpArchPpc,         ScmpArch::Ppc,         0x0000_0014, false, true,  0,       Some(2)),
-    abi(Arch::ScmpArchPpc64,       ScmpArch::Ppc64,       0x8000_0015, true,  true,  0,       Some(3)),
-    abi(Arch::ScmpArchPpc64le,     ScmpArch::Ppc64Le,     0xc000_0015, true,  false, 0,       Some(3)),
-    abi(Arch::ScmpArchS390,        ScmpArch::S390,        0x0000_0016, false, true,  0,       Some(4)),
-    abi(Arch::ScmpArchS390x,       ScmpArch::S390X,       0x8000_0016, true,  true,  0,       Some(5)),
-    abi(Arch::ScmpArchParisc,      ScmpArch::Parisc,      0x0000_000f, false, true,  0,       None),
-    abi(Arch::ScmpArchParisc64,    ScmpArch::Parisc64,    0x8000_000f, true,  true,  0,       None),
-    abi(Arch::ScmpArchRiscv64,     ScmpArch::Riscv64,     0xc000_00f3, true,  false, 0,       None),
-    abi(Arch::ScmpArchLoongarch64, ScmpArch::Loongarch64, 0xc000_0102, true,  false, 0,       None),
-    abi(Arch::ScmpArchM68k,        ScmpArch::M68k,        0x0000_0004, false, true,  0,       Some(6)),
-    abi(Arch::ScmpArchSh,          ScmpArch::Sh,          0x4000_002a, false, false, 0,       Some(7)),
-    abi(Arch::ScmpArchSheb,        ScmpArch::Sheb,        0x0000_002a, false, true,  0,       Some(7)),
+    //   architecture               audit        64 bit big    base     column
+    abi(Arch::ScmpArchX86,         0x4000_0003, false, false, 0,       Some(0)),
+    abi(Arch::ScmpArchX86_64,      0xc000_003e, true,  false, 0,       None),
+    abi(Arch::ScmpArchX32,         0xc000_003e, false, false, X32_BIT, None),
+    abi(Arch::ScmpArchArm,         0x4000_0028, false, false, 0,       None),
+    abi(Arch::ScmpArchAarch64,     0xc000_00b7, true,  false, 0,       None),
+    abi(Arch::ScmpArchMips,        0x0000_0008, false, true,  4000,    Some(1)),
+    abi(Arch::ScmpArchMips64,      0x8000_0008, true,  true,  5000,    None),
+    abi(Arch::ScmpArchMips64n32,   0xa000_0008, false, true,  6000,    None),
+    abi(Arch::ScmpArchMipsel,      0x4000_0008, false, false, 4000,    Some(1)),
+    abi(Arch::ScmpArchMipsel64,    0xc000_0008, true,  false, 5000,    None),
+    abi(Arch::ScmpArchMipsel64n32, 0xe000_0008, false, false, 6000,    None),
+    abi(Arch::ScmpArchPpc,         0x0000_0014, false, true,  0,       Some(2)),
+    abi(Arch::ScmpArchPpc64,       0x8000_0015, true,  true,  0,       Some(3)),
+    abi(Arch::ScmpArchPpc64le,     0xc000_0015, true,  false, 0,       Some(3)),
+    abi(Arch::ScmpArchS390,        0x0000_0016, false, true,  0,       Some(4)),
+    abi(Arch::ScmpArchS390x,       0x8000_0016, true,  true,  0,       Some(5)),
+    abi(Arch::ScmpArchParisc,      0x0000_000f, false, true,  0,       None),
+    abi(Arch::ScmpArchParisc64,    0x8000_000f, true,  true,  0,       None),
+    abi(Arch::ScmpArchRiscv64,     0xc000_00f3, true,  false, 0,       None),
+    abi(Arch::ScmpArchLoongarch64, 0xc000_0102, true,  false, 0,       None),
+    abi(Arch::ScmpArchM68k,        0x0000_0004, false, true,  0,       Some(6)),
+    abi(Arch::ScmpArchSh,          0x4000_002a, false, false, 0,       Some(7)),
+    abi(Arch::ScmpArchSheb,        0x0000_002a, false, true,  0,       Some(7)),
 ];
 
 /// Every architecture that a profile can name.
@@ -102,6 +91,17 @@ const NEWER: &[(&str, u32)] = &[
 /// The same for those of one architecture alone (and x32).
 const NEWER_X86_64: &[(&str, u32)] = &[("uprobe", 336), ("uretprobe", 335)];
 
+/// The calls that have another number on x32 than on x86_64, or 0: none. No call will be added to the kernel's table.
+#[rustfmt::skip]
+const X32: &[(u32, u32)] = &[
+    (13, 512), (15, 513), (16, 514), (19, 515), (20, 516), (45, 517), (46, 518), (47, 519),
+    (54, 541), (55, 542), (59, 520), (101, 521), (127, 522), (128, 523), (129, 524), (131, 525),
+    (134, 0), (156, 0), (174, 0), (177, 0), (178, 0), (180, 0), (205, 0), (206, 543),
+    (209, 544), (211, 0), (214, 0), (215, 0), (222, 526), (236, 0), (244, 527), (246, 528),
+    (247, 529), (273, 530), (274, 531), (278, 532), (279, 533), (295, 534), (296, 535), (297, 536),
+    (299, 537), (307, 538), (310, 539), (311, 540), (322, 545), (327, 546), (328, 547), (453, 0),
+];
+
 /// The call that stands for several others, told apart by its first argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Multiplexer {
@@ -112,7 +112,7 @@ enum Multiplexer {
 /// Name, multiplexer, first argument there (linux/net.h, linux/ipc.h), and the call's own number, or 0 where it has none,
 /// on: x86, mips, ppc, ppc64, s390, s390x, m68k, sh. In order of their names.
 #[rustfmt::skip]
-const MULTIPLEXED: &[(&str, Multiplexer, u64, [u32; 8])] = &[
+const MULTIPLEXED: &[(&str, Multiplexer, u8, [u32; 8])] = &[
     ("accept",      Socket, 5,  [0,   168, 330, 330, 0,   0,   0,   344]),
     ("accept4",     Socket, 18, [364, 334, 344, 344, 364, 364, 361, 358]),
     ("bind",        Socket, 2,  [361, 169, 327, 327, 361, 361, 358, 341]),
@@ -156,7 +156,13 @@ pub(super) struct Numbers {
     /// Its own number.
     pub own: Option<u32>,
     /// A multiplexer's number, and the first argument that means this call.
-    pub multiplexed: Option<(u32, u64)>,
+    pub multiplexed: Option<(u32, u8)>,
+}
+
+impl Numbers {
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.own == Some(number) || self.multiplexed.is_some_and(|(multiplexer, _)| multiplexer == number)
+    }
 }
 
 impl Abi {
@@ -170,8 +176,13 @@ impl Abi {
 
     /// What this program itself runs on.
     fn native() -> Option<&'static Self> {
-        static NATIVE: LazyLock<ScmpArch> = LazyLock::new(ScmpArch::native);
-        ABIS.iter().find(|abi| abi.names == *NATIVE)
+        let native = seccomp::native_arch();
+        ABIS.iter().find(|abi| abi.token() == native)
+    }
+
+    /// `SCMP_ARCH_*`: the values of oci-spec's enum are libseccomp's.
+    fn token(&self) -> u32 {
+        self.arch as u32
     }
 
     pub(super) fn is_x32(&self) -> bool {
@@ -202,27 +213,33 @@ impl Abi {
         Numbers { own: self.number(name), multiplexed: None }
     }
 
+    /// The number on x32 of the call that has `number` on x86_64.
+    pub(super) fn x32_number(number: u32) -> Option<u32> {
+        let own = match X32.binary_search_by_key(&number, |row| row.0) {
+            Ok(row) => Some(X32[row].1).filter(|own| *own != 0),
+            Err(_) => Some(number),
+        };
+        own.map(|own| X32_BIT | own)
+    }
+
     fn number(&self, name: &str) -> Option<u32> {
-        match ScmpSyscall::from_name_by_arch(name, self.names) {
-            // Negative: libseccomp's stand-in for a call that other architectures have.
-            Ok(call) => u32::try_from(call.as_raw_syscall()).ok(),
-            Err(_) => self.newer_number(name),
-        }
+        seccomp::number(name, self.token()).or_else(|| self.newer_number(name))
     }
 
     fn newer_number(&self, name: &str) -> Option<u32> {
-        let find = |table: &[(&str, u32)]| {
-            table.binary_search_by_key(&name, |row| row.0).ok().map(|row| self.base + table[row].1)
-        };
+        let find = |table: &[(&str, u32)]| table.binary_search_by_key(&name, |row| row.0).ok().map(|row| table[row].1);
         match self.arch {
-            Arch::ScmpArchX86_64 | Arch::ScmpArchX32 => find(NEWER).or_else(|| find(NEWER_X86_64)),
-            _ => find(NEWER),
+            Arch::ScmpArchX86_64 => find(NEWER).or_else(|| find(NEWER_X86_64)),
+            Arch::ScmpArchX32 => find(NEWER).or_else(|| find(NEWER_X86_64)).and_then(Self::x32_number),
+            _ => find(NEWER).map(|number| self.base + number),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use libseccomp::{ScmpArch, ScmpSyscall};
+
     use super::*;
 
     #[test]
@@ -230,14 +247,23 @@ mod tests {
         assert!(MULTIPLEXED.is_sorted_by(|a, b| a.0 < b.0));
         assert!(NEWER.is_sorted_by(|a, b| a.0 < b.0));
         assert!(NEWER_X86_64.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(X32.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn x32_numbers_its_calls_as_libseccomp_does() {
+        for number in 0..600 {
+            let Ok(name) = ScmpSyscall::from(number).get_name_by_arch(ScmpArch::X8664) else { continue };
+            let own = Abi::of(Arch::ScmpArchX32).unwrap().numbers(&name).own;
+            assert_eq!(Abi::x32_number(number.try_into().unwrap()), own, "{number} {name}");
+        }
     }
 
     #[test]
     fn newer_calls_have_the_number_of_a_libseccomp_that_knows_them() {
         for abi in ABIS {
             for (name, _) in NEWER.iter().chain(NEWER_X86_64) {
-                let known = ScmpSyscall::from_name_by_arch(name, abi.names).ok();
-                if let Some(number) = known.and_then(|call| u32::try_from(call.as_raw_syscall()).ok()) {
+                if let Some(number) = seccomp::number(name, abi.token()) {
                     assert_eq!(Some(number), abi.newer_number(name), "{name} on {}", abi.arch);
                 }
             }
@@ -247,9 +273,8 @@ mod tests {
     #[test]
     fn architectures_are_those_of_the_specification() {
         for abi in ABIS {
-            // The values of oci-spec's enum are libseccomp's tokens: the kernel's, but for x32.
-            let token = abi.arch as u32;
-            assert_eq!(token, if abi.is_x32() { abi.audit & 0x7fff_ffff } else { abi.audit }, "{}", abi.arch);
+            // libseccomp's tokens are the kernel's, but for x32.
+            assert_eq!(abi.token(), if abi.is_x32() { abi.audit & 0x7fff_ffff } else { abi.audit }, "{}", abi.arch);
             assert_eq!(abi.audit & 0x4000_0000 == 0, abi.big_endian, "{}", abi.arch);
         }
     }

@@ -151,7 +151,7 @@ impl<'a> Table<'a> {
         for rule in &profile.rules {
             for numbers in rule.names.iter().map(|name| abi.numbers(name)) {
                 let own = numbers.own.map(|number| (number, None));
-                let multiplexed = numbers.multiplexed.map(|(number, first)| (number, Some(first)));
+                let multiplexed = numbers.multiplexed.map(|(number, first)| (number, Some(first.into())));
                 for (number, multiplexed) in own.into_iter().chain(multiplexed) {
                     named.entry(number).or_default().push(Named { rule, multiplexed });
                 }

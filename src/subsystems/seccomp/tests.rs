@@ -525,7 +525,7 @@ fn calls_that_an_old_libseccomp_does_not_know_are_not_lost() {
 #[test]
 fn programs_longer_than_a_jump_work_and_those_longer_than_the_kernel_takes_do_not() {
     let rules = |count: u64| {
-        let one = |number| rule(&["ioctl"], Action::Errno(1), &[when(1, Test::Equal(number))]);
+        let one = |number| rule(&["ioctl"], Action::Errno(1), &[when(1, Test::Equal(number << 32 | number))]);
         vec![rule(&["read", "statx"], Action::Allow, &[]), rule(&["openat2"], Action::Allow, &[when(0, Test::Less(9))])]
             .into_iter()
             .chain((0..count).map(one))
@@ -534,7 +534,7 @@ fn programs_longer_than_a_jump_work_and_those_longer_than_the_kernel_takes_do_no
     let long = profile(Action::Trap, &[Arch::ScmpArchX86], rules(400));
     assert_alike("long", &long, Arch::ScmpArchX86_64);
     let filter = compile_for(&long, Arch::ScmpArchX86_64, Newer::NotImplemented).unwrap();
-    let ioctl = |command| verdict(&filter, Arch::ScmpArchX86_64, 16, [0, command, 0, 0, 0, 0]);
+    let ioctl = |command: u64| verdict(&filter, Arch::ScmpArchX86_64, 16, [0, command << 32 | command, 0, 0, 0, 0]);
     assert_eq!((ioctl(0), ioctl(399), ioctl(400)), (0x5_0001, 0x5_0001, 0x3_0000));
     let error = compile(&profile(Action::Trap, &[], rules(1100))).unwrap_err();
     assert!(error.to_string().ends_with("instructions, the kernel takes 4096"), "{error}");
@@ -633,15 +633,10 @@ fn size_and_depth() {
     let filter = compile(&docker).unwrap();
     let oracle = Oracle::new(&of_known_names(docker.clone()), Arch::ScmpArchNative).unwrap();
     for (who, program) in [("ours", &filter.program), ("libseccomp's", &oracle.program)] {
-        let steps = (0..450).map(|number| {
-            run(
-                program,
-                &Call { audit: Abi::of(Arch::ScmpArchNative).unwrap().audit, number, arguments: [0; 6] },
-                false,
-            )
-            .unwrap()
-            .steps
-        });
+        let audits = [Arch::ScmpArchX86_64, Arch::ScmpArchX86].map(|arch| Abi::of(arch).unwrap().audit);
+        let calls =
+            audits.into_iter().flat_map(|audit| (0..470).map(move |number| Call { audit, number, arguments: [0; 6] }));
+        let steps = calls.map(|call| run(program, &call, false).unwrap().steps);
         let (sum, most) = steps.fold((0, 0), |(sum, most), steps| (sum + steps, most.max(steps)));
         println!("{who}: {} instructions, {} steps for all calls, {most} at most", program.len(), sum);
         if who == "ours" {
