@@ -3,6 +3,7 @@
 //! ```text
 //!    inside                          host
 //!                ◄── plan ──         first of all
+//!                ◄── Go(fd) ──       its new network namespace (without a new user namespace)
 //!    MapsPlease ─────────────►       writes uid_map, gid_map, timens_offsets     (intermediate only)
 //!                ◄── Go ──
 //!    FirstProcess(pidfd) ────►       goes on with that one                       (intermediate only)

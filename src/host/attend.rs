@@ -15,6 +15,7 @@ use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::host::Sources;
+use crate::subsystems::namespaces::host::NewNetwork;
 use crate::subsystems::net_devices::Moved;
 use crate::subsystems::{namespaces, process, seccomp};
 use crate::sys::clone::Child;
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Conversation<'a> {
     pub plan: &'a Plan,
     pub cgroups: &'a mut Cgroups,
+    /// Becomes the container's.
+    pub network: Option<NewNetwork>,
     pub net_devices: &'a mut Moved,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
@@ -46,6 +49,9 @@ impl Conversation<'_> {
         }
         self.channel.send_plan(&ErrandRef::Init(&self.plan.inside).to_bytes()?)?;
         self.directory.write_snapshot(self.snapshot)?;
+        if let Some(network) = self.network.take() {
+            self.channel.go_with(network.finish()?.as_fd())?;
+        }
         if self.plan.route.intermediate.is_none() {
             self.adopt_first_process()?;
         }

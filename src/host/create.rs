@@ -22,6 +22,7 @@ use crate::state::{ContainerDir, StateRoot};
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
+use crate::subsystems::namespaces::host::NewNetwork;
 use crate::subsystems::net_devices::Moved;
 use crate::subsystems::{mounts, namespaces, process};
 use crate::sys;
@@ -177,6 +178,7 @@ impl Acts<'_> {
             let report = luggage.pack(self.directory.make_fifo(REPORT)?);
             plan.inside.start = StartRoute::Fifos { go, report };
         }
+        let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
         let host_mount = UndoMount(record.host_mount.clone());
         let mut cgroups = make_cgroups(plan, record)?;
         plan.inside.waits_for_cgroup = cgroups.entrance().must_be_joined();
@@ -202,6 +204,7 @@ impl Acts<'_> {
         let terminal = Conversation {
             plan,
             cgroups: &mut cgroups,
+            network,
             net_devices: &mut net_devices,
             directory: self.directory,
             record,

@@ -25,6 +25,9 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     let inside = Inside::first_step();
     // A session of our own: a terminal can only be given to its leader, and the caller's must not reach us.
     setsid().or_call(|| "setsid")?;
+    if plan.namespaces.network_follows {
+        namespaces::inside::join_network(&inside, channel.wait_for_descriptor()?)?;
+    }
     namespaces::inside::join_all(&inside, &plan.namespaces.joins)?;
     if let Some(keyring) = &plan.keyring {
         // ORDER: the label of what is made, first.

@@ -40,6 +40,8 @@ pub struct Join {
 pub struct InsideNamespaces {
     /// Done by the intermediate process, if there is one.
     pub intermediate: Option<Intermediate>,
+    /// The network namespace comes from the host, behind the plan.
+    pub network_follows: bool,
     /// Joined by the first process itself.
     pub joins: Vec<Join>,
     /// Made by the first process, when it is in its cgroup: a cgroup namespace shows the group it was made in as its root.
@@ -57,7 +59,8 @@ impl InsideNamespaces {
                 | when(before.create_user, NamespaceKind::User)
                 | when(before.create_time, NamespaceKind::Time)
         });
-        before | joined(&self.joins) | when(self.create_cgroup, NamespaceKind::Cgroup)
+        let network = when(self.network_follows, NamespaceKind::Network);
+        before | network | joined(&self.joins) | when(self.create_cgroup, NamespaceKind::Cgroup)
     }
 }
 

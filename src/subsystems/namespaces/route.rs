@@ -2,8 +2,9 @@
 //!
 //! | namespaces | route |
 //! |---|---|
-//! | created, without a user namespace | the clone of the first process makes them all |
-//! | a user namespace is created, nothing is joined | the same: the others are then owned by it |
+//! | created, without a user namespace | the clone of the first process makes them all but the network |
+//! | network, like this | the host makes it meanwhile ([`super::host::NewNetwork`]), the first process joins it |
+//! | a user namespace is created, nothing is joined | the clone makes them all: the others are then owned by it |
 //! | network, ipc, uts, cgroup, mount, time are joined | by the first process itself |
 //! | pid is joined | intermediate: only a child is in it |
 //! | time is created | intermediate: offsets are written between making it and the first process in it |
@@ -22,6 +23,8 @@ pub struct Route {
     pub launch: u64,
     /// Set when that process is an intermediate one.
     pub intermediate: Option<ViaIntermediate>,
+    /// The host makes the network namespace.
+    pub network_by_host: bool,
     /// Joined by the first process.
     pub joins: Vec<NamespaceKind>,
     /// See [`super::InsideNamespaces::create_cgroup`].
@@ -46,7 +49,7 @@ impl Route {
 
     /// Looks it up.
     pub fn new(namespaces: &Namespaces) -> Self {
-        use NamespaceKind::{Cgroup, Pid, Time, User};
+        use NamespaceKind::{Cgroup, Network, Pid, Time, User};
         let joins: Vec<_> = NamespaceKind::ALL
             .into_iter()
             .filter(|kind| matches!(namespaces.of(*kind), NamespaceChoice::Join { .. }))
@@ -63,10 +66,12 @@ impl Route {
             joins.contains(&Pid) || joins.contains(&User) || create_time || (create_user && !joins.is_empty());
         if needs_intermediate {
             let intermediate = Some(ViaIntermediate { joins, create_user, create_time, clone: created });
-            Self { launch: 0, intermediate, joins: Vec::new(), create_cgroup }
+            Self { intermediate, create_cgroup, ..Self::default() }
+        } else if create_user {
+            Self { launch: created | clone_flag(User), create_cgroup, ..Self::default() }
         } else {
-            let user = if create_user { clone_flag(User) } else { 0 };
-            Self { launch: created | user, intermediate: None, joins, create_cgroup }
+            let network_by_host = namespaces.creates(Network);
+            Self { launch: created & !clone_flag(Network), network_by_host, joins, create_cgroup, intermediate: None }
         }
     }
 
@@ -95,10 +100,12 @@ mod tests {
     #[test]
     fn the_common_container_needs_one_process() {
         let found = route(&[Pid, Mount, Network, Ipc, Cgroup], &[]);
-        assert_eq!(found.launch, 0x2000_0000 | 0x2_0000 | 0x4000_0000 | 0x800_0000);
+        assert_eq!(found.launch, 0x2000_0000 | 0x2_0000 | 0x800_0000);
+        assert!(found.network_by_host);
         assert_eq!((found.intermediate, found.joins, found.create_cgroup), (None, vec![], true));
-        let found = route(&[User, Pid, Mount], &[]);
+        let found = route(&[User, Pid, Mount, Network], &[]);
         assert!(found.maps_before_exec() && found.intermediate.is_none());
+        assert!(found.launch & clone_flag(Network) != 0 && !found.network_by_host);
         let found = route(&[Pid, Mount], &[Network, Ipc, Cgroup, Time, Mount]);
         assert!(found.intermediate.is_none());
         assert_eq!(found.joins, [Cgroup, Ipc, Network, Time, Mount]);
