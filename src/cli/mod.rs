@@ -79,7 +79,8 @@ pub fn main() -> u8 {
     let program = program_name(words.next().as_deref());
     let words: Vec<OsString> = words.collect();
     let globals = Words::read(&words, &GLOBALS, FlagsEnd::AtFirstArgument);
-    match open_log(&globals).and_then(|()| settle_in()).map_err(Failure::from) {
+    let settled = settle_in();
+    match open_log(&globals).and(settled).map_err(Failure::from) {
         Ok(()) => obey(&program, &globals),
         failed => failed.map(|()| 0),
     }
@@ -163,6 +164,8 @@ fn open_log(globals: &Words) -> Result<()> {
 
 /// Makes this process one that can be relied on, whoever started it.
 fn settle_in() -> Result<()> {
+    corten::sys::fd::open_standard_streams().map_err(|errno| Error::call("open(\"/dev/null\")", errno))?;
+    corten::sys::signal::ignore_sigpipe().map_err(|errno| Error::call("sigaction(SIGPIPE)", errno))?;
     // COMPAT(Podman): what leaks through conmon must not go on to hooks. The launch hands on what is asked for.
     if let Err(errno) = corten::sys::fd::cloexec_from(3) {
         ::log::debug!("inherited descriptors stay open in hooks: close_range(CLOEXEC) needs Linux 5.11: {errno}");

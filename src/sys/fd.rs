@@ -1,7 +1,7 @@
 //! File descriptors: ownership of inherited ones, close_range(2), openat2(2), reading small files.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, OpenHow, ResolveFlag, fcntl};
@@ -52,6 +52,19 @@ impl Luggage {
 pub fn borrow(raw: RawFd) -> BorrowedFd<'static> {
     // SAFETY: the standard streams and the preserved descriptors are never closed by us while they are borrowed.
     unsafe { BorrowedFd::borrow_raw(raw) }
+}
+
+/// Opens /dev/null in the place of those of the three standard streams that are closed: else what is opened next would be
+/// taken for one.
+pub fn open_standard_streams() -> nix::Result<()> {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: the array has three elements and outlives the call.
+    super::answer(unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) }.into())?;
+    for _ in streams.iter().filter(|stream| stream.revents & libc::POLLNVAL != 0) {
+        // The lowest number that is free.
+        let _ = nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
+    }
+    Ok(())
 }
 
 /// Marks every descriptor from `first` on to be closed at execve (close_range(2), CLOSE_RANGE_CLOEXEC since 5.11).

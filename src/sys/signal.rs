@@ -74,10 +74,17 @@ pub fn restore_default(signal: i32) -> nix::Result<()> {
     Ok(())
 }
 
+/// A write to a pipe that nobody reads is an error, not our end.
+pub fn ignore_sigpipe() -> nix::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: to ignore a signal runs no code.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+}
+
 /// Gives every signal its default disposition and blocks none.
 ///
-/// COMPAT(containerd, conmon): Go programs and conmon ignore SIGPIPE, Rust's own start-up does too, and ignored signals
-/// stay ignored through execve; a container that cannot be ended by SIGPIPE never stops `yes | head`.
+/// COMPAT(containerd, conmon): Go programs and conmon ignore SIGPIPE, so do we, and ignored signals stay ignored through
+/// execve; a container that cannot be ended by SIGPIPE never stops `yes | head`.
 pub fn reset_all() -> nix::Result<()> {
     for signal in (1..=MAX).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
         restore_default(signal)?;
