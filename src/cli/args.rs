@@ -242,7 +242,8 @@ pub fn parse(program: &str, globals: &Words) -> Result<Request, Misuse> {
     if globals.has("version") {
         return Ok(Request::Version);
     }
-    let mut matches = match description(program).try_get_matches_from(line) {
+    let commands = command.map_or(&COMMANDS[..], std::slice::from_ref);
+    let mut matches = match description(program, commands).try_get_matches_from(line) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Request::Help(help(program, command))),
         // What Words found wrong may be the reason for what clap finds wrong.
@@ -265,7 +266,7 @@ fn known(name: &str) -> Result<&'static Command, Misuse> {
 /// COMPAT(runc's tests): the name of the program, and of the command, on the second line.
 fn help(program: &str, command: Option<&'static Command>) -> String {
     let mut description = match command {
-        None => description(program).help_template(format!(
+        None => description(program, &COMMANDS).help_template(format!(
             "NAME:\n   {program} - {{about}}\n\nUSAGE:\n   {program} [global options] command [command options] \
              [arguments...]\n\nCOMMANDS:\n{{subcommands}}\n\nGLOBAL OPTIONS:\n{{options}}\n"
         )),
@@ -291,9 +292,9 @@ fn check_count(command: &Command, count: usize) -> Result<(), Misuse> {
     Err(Misuse::Usage(format!("{:?} requires {how} {number} argument(s)", command.name)))
 }
 
-/// The program as clap knows it. Only the command that is asked for is built.
-fn description(program: &str) -> clap::Command {
-    let commands = COMMANDS.iter().map(|row| clap::Command::new(row.name).about(row.about).defer(complete));
+/// The program as clap knows it. Of `commands` only the one that is asked for is built.
+fn description(program: &str, commands: &'static [Command]) -> clap::Command {
+    let commands = commands.iter().map(|row| clap::Command::new(row.name).about(row.about).defer(complete));
     clap::Command::new("corten")
         .bin_name(program)
         .about("Open Container Initiative runtime")
@@ -494,7 +495,7 @@ mod tests {
 
     #[test]
     fn every_command_is_well_described() {
-        description("corten").debug_assert();
+        description("corten", &COMMANDS).debug_assert();
         for command in &COMMANDS {
             complete(clap::Command::new(command.name)).debug_assert();
         }
