@@ -85,7 +85,7 @@ fn linux() -> LinuxFeature {
     cgroup.set_v1(Some(true)).set_v2(Some(true)).set_rdma(Some(true));
     cgroup.set_systemd(Some(true)).set_systemd_user(Some(true));
     let mut rdt = IntelRdt::default();
-    rdt.set_enabled(Some(false)).set_schemata(Some(false)).set_monitoring(Some(false));
+    rdt.set_enabled(Some(true)).set_schemata(Some(true)).set_monitoring(Some(true));
     let mut policy = MemoryPolicy::default();
     policy.set_modes(owned(memory_policy_modes()));
     policy.set_flags(owned(MEMORY_POLICY_FLAGS.into_iter().map(|(name, _)| name)));
