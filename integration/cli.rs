@@ -163,6 +163,9 @@ fn features() {
     assert_eq!(linux["netDevices"], json!({"enabled": true}));
     assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
     assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
+    // All that config.json's annotations change: users::*, systemd::*.
+    let unsafe_ones = json!(["org.systemd.property.", "run.oci.keep_original_groups"]);
+    assert_eq!(features["potentiallyUnsafeConfigAnnotations"], unsafe_ones);
     // True from the day on which id-mapped mounts are attempted, and then the options are promised, too.
     let maps = linux["mountExtensions"]["idmap"]["enabled"].as_bool().unwrap();
     assert_eq!(maps, has(&features["mountOptions"], "idmap") && has(&features["mountOptions"], "ridmap"));
