@@ -124,12 +124,13 @@ impl Groups {
         if let Some(before) = &self.before {
             self.resctrl.write(&self.group, SCHEMATA, before)?;
         }
-        // Another container may have come into a class meanwhile.
+        self.removable().map_or(Ok(()), |name| self.resctrl.remove_group(name))
+    }
+
+    /// What create has made, unless another container has come into a class meanwhile.
+    fn removable(&self) -> Option<&str> {
         let is_empty = || self.group.read(TASKS).map_or_else(|error| is_gone(&error), |tasks| tasks.is_empty());
-        match &self.made {
-            Some(name) if self.is_own || is_empty() => self.resctrl.remove_group(name),
-            Some(_) | None => Ok(()),
-        }
+        self.made.as_deref().filter(|_| self.is_own || is_empty())
     }
 }
 
@@ -328,6 +329,7 @@ mod tests {
         groups.join(7).unwrap();
         assert_eq!(fake.read("c1/tasks"), "7");
         // Nobody else's: it goes whoever is in it.
+        assert_eq!(groups.removable(), Some("c1"));
         fake.empty("c1");
         drop(groups);
         assert!(!fake.exists("c1"));
@@ -394,13 +396,14 @@ mod tests {
 
         // Said what it gets, it is made, and taken back unless somebody has come in.
         let plan = class("gold", schemata("L3:0=f", ""));
-        drop(Groups::begin(fake.resctrl(), &plan).unwrap());
-        assert!(!fake.exists("gold"));
         let groups = Groups::begin(fake.resctrl(), &plan).unwrap();
         fake.fill("gold");
+        assert_eq!(groups.removable(), Some("gold"));
         fs::write(fake.path("gold/tasks"), "12\n").unwrap();
+        assert_eq!(groups.removable(), None);
+        fake.empty("gold");
         drop(groups);
-        assert!(fake.exists("gold/tasks"));
+        assert!(!fake.exists("gold"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn parse(line: &str) -> (&str, Vec<(&str, &str)>) {
 
 fn is_same(resource: &str, asked: &str, found: &str, step: impl Fn(&str) -> Option<u64>) -> bool {
     // Bandwidth, also that of slow memory, is a decimal number; everything else is a bit mask.
-    if !resource.ends_with("MB") {
+    if !matches!(resource, "MB" | "SMBA") {
         return asked == found || number(asked, 16).is_some_and(|asked| Some(asked) == number(found, 16));
     }
     match (number(asked, 10), number(found, 10)) {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     /// As the kernel writes them.
-    const HAS: &str = "    MB:0= 20;1=100\n    L3:0=7f0;1=01f\nL3CODE:0=f\n    L2:0=uninitialized\n  SMBA:0=2048\n";
+    const HAS: &str = "    MB:0= 20;1=100\n    L3:0=7f0;1=01f\nL3CODE:0=f\n    L2:0=uninitialized\n  SMBA:0=2050\n";
 
     #[test]
     fn the_same_in_other_words() {
@@ -71,7 +71,7 @@ mod tests {
             "MB:0=020\n",
             "L3CODE:0=f\nMB:0=20\n",
             "L2:0=uninitialized\n",
-            "SMBA:0=2048\n",
+            "SMBA:0=2050\n",
         ] {
             assert_eq!(difference(asked, HAS, |_| Some(10)), None, "{asked:?}");
         }
@@ -90,7 +90,7 @@ mod tests {
             ("MB:0=32\n", "MB:0=20"),
             ("MB:0=all\n", "MB:0=20"),
             // More than a percentage is not rounded.
-            ("SMBA:0=2041\n", "SMBA:0=2048"),
+            ("SMBA:0=2041\n", "SMBA:0=2050"),
             ("L3:0=f0;0=7f0\n", "L3:0=7f0"),
             ("L2:0=f\n", "L2:0=uninitialized"),
             ("L3:0=7f0\nnonsense\n", "no nonsense"),
@@ -98,6 +98,7 @@ mod tests {
             assert_eq!(difference(asked, HAS, |_| Some(10)).as_deref(), Some(found), "{asked:?}");
         }
         assert_eq!(difference("MB:0=11\n", HAS, |_| None).as_deref(), Some("MB:0=20"));
+        assert_eq!(difference("MB:0=20\n", HAS, |_| None), None);
         assert_eq!(difference("MB:0=11\n", HAS, |_| Some(0)).as_deref(), Some("MB:0=20"));
     }
 }
