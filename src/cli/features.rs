@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use corten::config::execution::{MEMORY_POLICY_FLAGS, memory_policy_modes};
-use corten::config::process::CAPABILITIES;
+use corten::config::process::{CAPABILITIES, KEEP_GROUPS};
 use corten::error::Result;
 use corten::subsystems::hooks::OCI_VERSION;
 use corten::subsystems::mounts::options::OPTIONS;
@@ -43,7 +43,7 @@ struct Document {
     mount_options: Vec<&'static str>,
     linux: LinuxFeature,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 1],
+    potentially_unsafe_config_annotations: [&'static str; 2],
 }
 
 /// COMPAT(runc): four spaces.
@@ -57,7 +57,7 @@ fn document() -> Result<String> {
         mount_options,
         linux: linux(),
         annotations: annotations(),
-        potentially_unsafe_config_annotations: ["org.systemd.property."],
+        potentially_unsafe_config_annotations: ["org.systemd.property.", KEEP_GROUPS],
     };
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -157,7 +157,9 @@ fn seccomp_features() -> Seccomp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten::config::Config;
     use oci_spec::runtime::Arch;
+    use serde_json::{Value, json};
 
     #[test]
     fn nothing_is_left_to_guess() {
@@ -170,5 +172,72 @@ mod tests {
         assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);
         assert!(linux.seccomp().as_ref().unwrap().archs().as_ref().unwrap().contains(&Arch::ScmpArchX86_64));
         assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\""), "{text}");
+    }
+
+    /// SPEC(features): every word of it is known in a configuration, and none makes a warning.
+    #[test]
+    fn what_is_listed_is_taken() {
+        let features: Value = serde_json::from_str(&document().unwrap()).unwrap();
+        let linux = &features["linux"];
+        let listed = |list: &Value| list.as_array().unwrap().clone();
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+        let taken = |name: &Value, pointer: &str, value: Value| {
+            let mut config = json!({
+                "ociVersion": "1.3.0", "root": {"path": "rootfs"},
+                "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"], "capabilities": {"bounding": []}},
+                "mounts": [{"destination": "/m", "source": "/m", "options": ["bind"], "uidMappings": map, "gidMappings": map}],
+                "linux": {"namespaces": [{"type": "mount"}]}
+            });
+            match pointer {
+                "/linux/namespaces/0" if *name == "user" => {
+                    config["linux"] = json!({"namespaces": [value], "uidMappings": map, "gidMappings": map});
+                }
+                _ => {
+                    let (parent, key) = pointer.rsplit_once('/').unwrap();
+                    match config.pointer_mut(parent).unwrap() {
+                        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+                        object => object[key] = value,
+                    }
+                }
+            }
+            let config = Config::parse(config.to_string().as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(config.warnings, Vec::<String>::new(), "{name}");
+        };
+        for name in listed(&features["mountOptions"]) {
+            taken(&name, "/mounts/0/options", json!([name]));
+        }
+        for name in listed(&linux["namespaces"]) {
+            taken(&name, "/linux/namespaces/0", json!({"type": name}));
+        }
+        for name in listed(&linux["capabilities"]) {
+            taken(&name, "/process/capabilities/bounding", json!([name]));
+        }
+        let seccomp = |name: &Value, rule: Value, more: Value| {
+            let mut profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent", "syscalls": [rule]});
+            profile.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            taken(name, "/linux/seccomp", profile);
+        };
+        let rule = |action: &Value, args: Value| json!({"names": ["mkdir"], "action": action, "args": args});
+        let allow = || rule(&json!("SCMP_ACT_ALLOW"), json!([]));
+        for name in listed(&linux["seccomp"]["actions"]) {
+            seccomp(&name, rule(&name, json!([])), json!({}));
+        }
+        for name in listed(&linux["seccomp"]["operators"]) {
+            let args = json!([{"index": 0, "value": 1, "op": name}]);
+            seccomp(&name, rule(&json!("SCMP_ACT_LOG"), args), json!({}));
+        }
+        for name in listed(&linux["seccomp"]["archs"]) {
+            seccomp(&name, allow(), json!({"architectures": [name]}));
+        }
+        for name in listed(&linux["seccomp"]["knownFlags"]) {
+            seccomp(&name, allow(), json!({"flags": [name]}));
+        }
+        for name in listed(&linux["memoryPolicy"]["modes"]) {
+            let nodes = if matches!(name.as_str(), Some("MPOL_DEFAULT" | "MPOL_LOCAL")) { "" } else { "0" };
+            taken(&name, "/linux/memoryPolicy", json!({"mode": name, "nodes": nodes}));
+        }
+        for name in listed(&linux["memoryPolicy"]["flags"]) {
+            taken(&name, "/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0", "flags": [name]}));
+        }
     }
 }
