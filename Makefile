@@ -1,7 +1,7 @@
 # Three commands do everything on a fresh Debian machine: `make demo`, `make test` and `make test-guest`. They install what is
 # missing.
 
-PACKAGES := libseccomp-dev busybox-static gcc pkg-config iproute2
+PACKAGES := libseccomp-dev busybox-static gcc pkg-config iproute2 strace
 TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten

@@ -68,6 +68,7 @@ mod seccomp;
 mod selinux;
 mod state_and_list;
 mod sysctl;
+mod system_calls;
 mod systemd;
 mod systemd_life;
 mod systemd_update;
