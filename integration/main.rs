@@ -66,6 +66,7 @@ mod rootless;
 mod scheduling;
 mod seccomp;
 mod selinux;
+mod spec_rules;
 mod state_and_list;
 mod sysctl;
 mod system_calls;
