@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use corten::config::process::CAPABILITIES;
 use serde_json::{Value, json};
 
 use crate::support::run::Output;
@@ -36,6 +37,22 @@ fn sets_with(capabilities: Value, uid: u32) -> BTreeMap<String, u64> {
 fn five(inheritable: u64, permitted: u64, effective: u64, bounding: u64, ambient: u64) -> BTreeMap<String, u64> {
     let values = [inheritable, permitted, effective, bounding, ambient];
     ["Inh", "Prm", "Eff", "Bnd", "Amb"].map(str::to_owned).into_iter().zip(values).collect()
+}
+
+/// Alone in all five sets, and no other beside it.
+#[test]
+fn each_of_them() {
+    differs!(Runc | Crun, "of what the caller does not have, drops it silently or refuses the ambient set");
+    let own = sets(&fs::read_to_string("/proc/self/status").unwrap())["Bnd"];
+    assert_eq!(CAPABILITIES.len(), 41);
+    for (number, name) in CAPABILITIES.iter().enumerate() {
+        let names = json!([name]);
+        let capabilities =
+            json!({"bounding": names, "permitted": names, "effective": names, "inheritable": names, "ambient": names});
+        // What the caller does not have cannot be given.
+        let bit = own & (1 << number);
+        assert_eq!(sets_with(capabilities, 1000), five(bit, bit, bit, bit, bit), "{name}");
+    }
 }
 
 /// All sets differ. Without ambient ones a user keeps nothing over execve.

@@ -159,6 +159,13 @@ fn features() {
     }
     assert_eq!((&linux["cgroup"]["v1"], &linux["cgroup"]["v2"]), (&json!(true), &json!(true)));
     assert!(linux["seccomp"]["enabled"].is_boolean());
+    assert_eq!(linux["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
+    assert_eq!(linux["netDevices"], json!({"enabled": true}));
+    assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
+    assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
+    // All that config.json's annotations change: users::*, systemd::*.
+    let unsafe_ones = json!(["org.systemd.property.", "run.oci.keep_original_groups"]);
+    assert_eq!(features["potentiallyUnsafeConfigAnnotations"], unsafe_ones);
     // True from the day on which id-mapped mounts are attempted, and then the options are promised, too.
     let maps = linux["mountExtensions"]["idmap"]["enabled"].as_bool().unwrap();
     assert_eq!(maps, has(&features["mountOptions"], "idmap") && has(&features["mountOptions"], "ridmap"));

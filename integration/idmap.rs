@@ -166,7 +166,7 @@ fn owners_above_and_below(options: &[&str], host: u32) -> String {
 }
 
 #[test]
-fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
+pub fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
     differs!(Runc, RUNC);
     differs!(Crun, "does not bind what is mounted below a source that it maps");
     for (options, expected) in [

@@ -59,6 +59,7 @@ mod pidfile;
 mod process;
 mod propagation;
 mod ps;
+mod rdt;
 mod resources;
 mod rlimits;
 mod rootfs;

@@ -14,9 +14,9 @@ fn table_of(bundle: Bundle) -> Mountinfo {
     Mountinfo::parse(&bundle.args(&["cat", "/proc/self/mountinfo"]).prints())
 }
 
-/// What crun 1.8 does not know, or does not do: options that clear, propagation of a tmpfs, recursive access times.
+/// What crun 1.8 does not know, or does not do: options that clear, propagation of a tmpfs or a second word for it, recursive access times.
 const CRUN_LACKS: &str = "async_ iversion loud noiversion silent atime dev diratime exec nosymfollow
-    nostrictatime rw suid symfollow last_atime_mode_wins rshared runbindable shared unbindable
+    nostrictatime rw suid symfollow last_atime_mode_wins private rprivate rshared rslave runbindable shared slave unbindable
     ratime rdiratime rnoatime rnodiratime rnostrictatime rnosymfollow rrelatime rstrictatime rsymfollow";
 
 macro_rules! crun_passes {
@@ -29,16 +29,48 @@ macro_rules! crun_passes {
 
 /// A row: the name of the test, the options in front of which a tmpfs is mounted with them, and what is seen.
 macro_rules! on_tmpfs {
-    ($($name:ident: $options:expr => $seen:expr $(, differs $($peer:ident)|+: $why:expr)?;)*) => {$(
-        #[test]
-        fn $name() {
-            $(differs!($($peer)|+, $why);)?
-            crun_passes!($name);
-            let line = line_of(Bundle::new().tmpfs("/m", &$options));
-            let seen: fn(&Line) -> bool = $seen;
-            assert!(seen(&line), "{line:?}");
-        }
-    )*};
+    ($($name:ident: $options:expr => $seen:expr $(, differs $($peer:ident)|+: $why:expr)?;)*) => {
+        pub const ROWS: &[&str] = &[$(stringify!($name)),*];
+
+        $(
+            #[test]
+            fn $name() {
+                $(differs!($($peer)|+, $why);)?
+                crun_passes!($name);
+                let line = line_of(Bundle::new().tmpfs("/m", &$options));
+                let seen: fn(&Line) -> bool = $seen;
+                assert!(seen(&line), "{line:?}");
+            }
+        )*
+    };
+}
+
+/// All that the specification has a word for.
+const OPTIONS: &str = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev nodiratime noexec
+    noiversion nolazytime norelatime nostrictatime nosuid private rbind relatime remount ro rprivate rshared rslave runbindable rw
+    shared silent slave strictatime suid sync unbindable
+    nosymfollow symfollow rro rrw rsuid rnosuid rdev rexec rnoexec ratime rnoatime rdiratime rnodiratime rrelatime rnorelatime
+    rstrictatime rnostrictatime rsymfollow rnosymfollow idmap ridmap";
+
+/// Those that need more than a tmpfs.
+const TESTED_ELSEWHERE: [(&str, fn()); 5] = [
+    ("bind", crate::mounts::bind_is_flat_and_rbind_is_deep),
+    ("rbind", crate::mounts::bind_is_flat_and_rbind_is_deep),
+    ("remount", remount),
+    ("idmap", crate::idmap::idmap_is_for_the_mount_and_ridmap_for_all_below),
+    ("ridmap", crate::idmap::idmap_is_for_the_mount_and_ridmap_for_all_below),
+];
+
+#[test]
+fn each_option_has_a_row() {
+    let rows = [filesystem::ROWS, attribute::ROWS, propagation::ROWS, recursive::ROWS].concat();
+    let elsewhere = TESTED_ELSEWHERE.iter().map(|(name, _)| *name);
+    let tested: Vec<_> = rows.iter().map(|row| row.trim_end_matches('_')).chain(elsewhere).collect();
+    let options: Vec<_> = OPTIONS.split_whitespace().collect();
+    assert_eq!(options.len(), 58);
+    for option in options {
+        assert_eq!(tested.iter().filter(|name| **name == option).count(), 1, "{option}");
+    }
 }
 
 mod filesystem {
@@ -70,11 +102,12 @@ mod attribute {
         nodev: ["nodev"] => |it| it.is("nodev");
         nodiratime: ["nodiratime"] => |it| it.is("nodiratime");
         noexec: ["noexec"] => |it| it.is("noexec");
-        norelatime: ["relatime", "norelatime"] => |it| !it.is("noatime");
+        // As mount(8): what is left is the kernel's default, which is that.
+        norelatime: ["relatime", "norelatime"] => |it| it.is("relatime");
         nostrictatime: ["strictatime", "nostrictatime"] => |it| it.is("relatime");
         nosuid: ["nosuid"] => |it| it.is("nosuid");
         nosymfollow: ["nosymfollow"] => |it| it.is("nosymfollow");
-        relatime: ["relatime"] => |it| it.is("relatime");
+        relatime: ["noatime", "relatime"] => |it| it.is("relatime"), differs Runc | Crun: "collects bits";
         ro: ["ro"] => |it| it.is("ro");
         rw: ["ro", "rw"] => |it| it.is("rw") && it.filesystem_is("rw");
         strictatime: ["strictatime"] => |it| !it.is("relatime") && !it.is("noatime");
@@ -93,13 +126,14 @@ mod propagation {
     use super::*;
 
     on_tmpfs! {
-        private: ["private"] => |it| it.propagation.is_empty();
-        rprivate: ["rprivate"] => |it| it.propagation.is_empty();
+        private: ["shared", "private"] => |it| it.propagation.is_empty();
+        rprivate: ["rshared", "rprivate"] => |it| it.propagation.is_empty();
         rshared: ["rshared"] => |it| it.propagates("shared:");
-        rslave: ["rslave"] => |it| !it.propagates("shared:");
+        // Nobody else shares it; see `propagation::a_slave_mount_receives`.
+        rslave: ["rshared", "rslave"] => |it| it.propagation.is_empty();
         runbindable: ["runbindable"] => |it| it.propagates("unbindable");
         shared: ["shared"] => |it| it.propagates("shared:");
-        slave: ["slave"] => |it| !it.propagates("shared:");
+        slave: ["shared", "slave"] => |it| it.propagation.is_empty();
         unbindable: ["unbindable"] => |it| it.propagates("unbindable");
     }
 }
@@ -213,14 +247,18 @@ mod recursive {
     }
 
     macro_rules! rows {
-        ($($name:ident: $before:literal => $seen:expr $(, differs $($peer:ident)|+: $why:expr)?;)*) => {$(
-            #[test]
-            fn $name() {
-                $(differs!($($peer)|+, $why);)?
-                crun_passes!($name);
-                both($before, stringify!($name), $seen);
-            }
-        )*};
+        ($($name:ident: $before:literal => $seen:expr $(, differs $($peer:ident)|+: $why:expr)?;)*) => {
+            pub const ROWS: &[&str] = &[$(stringify!($name)),*];
+
+            $(
+                #[test]
+                fn $name() {
+                    $(differs!($($peer)|+, $why);)?
+                    crun_passes!($name);
+                    both($before, stringify!($name), $seen);
+                }
+            )*
+        };
     }
 
     rows! {
@@ -232,7 +270,7 @@ mod recursive {
         rnodev: "dev" => |it| it.is("nodev");
         rnodiratime: "diratime" => |it| it.is("nodiratime");
         rnoexec: "exec" => |it| it.is("noexec");
-        rnorelatime: "relatime" => |it| !it.is("noatime");
+        rnorelatime: "relatime" => |it| it.is("relatime");
         rnostrictatime: "strictatime" => |it| it.is("relatime"),
             differs Runc: "does not clear all of the mode, which the kernel wants";
         rnosuid: "suid" => |it| it.is("nosuid");

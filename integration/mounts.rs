@@ -134,7 +134,7 @@ fn bind_needs_no_type_at_all() {
 }
 
 #[test]
-fn bind_is_flat_and_rbind_is_deep() {
+pub fn bind_is_flat_and_rbind_is_deep() {
     let make = "mkdir $T/src $T/src/sub; mount -t tmpfs none $T/src/sub; echo below > $T/src/sub/file";
     for (option, seen) in [("bind", ""), ("rbind", "file\n")] {
         let bundle = Bundle::sh("ls /m/sub");

@@ -166,6 +166,33 @@ fn a_user_namespace_joined_by_path() {
     assert!(container.proc("uid_map").split_whitespace().eq(["0", "100000", "65536"]));
 }
 
+/// Made, joined by its path, and the host's, as the program sees it.
+#[test]
+fn each_kind_from_inside() {
+    differs!(Runc, "1.1.5 wants mappings for a joined user namespace");
+    for (kind, name, flag) in KINDS.iter().filter(|(kind, _, _)| known(kind)) {
+        let seen =
+            |bundle: Bundle| bundle.args(&["readlink", &format!("/proc/self/ns/{name}")]).prints().trim().to_owned();
+        assert_ne!(seen(with(kind, None)), own(name), "{kind}, a new one");
+
+        let (holder, file) = match *kind {
+            "pid" => pid_holder(&[]),
+            "mount" => (Holder::mounts("private"), PathBuf::new()),
+            _ => (holder_of(&[flag]), PathBuf::new()),
+        };
+        let file = if *kind == "pid" { file } else { file_of(&holder, name) };
+        let joined = match *kind {
+            "user" => reachable(only(&[("mount", None)])).namespace("user", Some(file.clone())),
+            _ => with(kind, Some(file.clone())),
+        };
+        assert_ne!(link(&file), own(name), "{kind}");
+        assert_eq!(seen(joined), link(&file), "{kind}, joined");
+
+        let hosts = if *kind == "mount" { only(&[]) } else { only(&[("mount", None)]) };
+        assert_eq!(seen(hosts), own(name), "{kind}, the host's");
+    }
+}
+
 #[test]
 fn each_pair_joined_by_path() {
     for (index, first) in KINDS.iter().enumerate() {
@@ -357,6 +384,19 @@ fn time_offsets() {
     let (uptime, offsets) = printed.split_once('\n').unwrap();
     assert!(uptime.parse::<u64>().unwrap() >= 9_000_000, "{uptime}");
     assert_eq!(offsets.replace('\t', " "), "monotonic 7000000 5\nboottime 9000000 0\n");
+}
+
+#[test]
+fn time_offsets_of_exec() {
+    differs!(Runc | Crun, "1.1.5 and 1.8 know no offsets");
+    let offsets = json!({"boottime": {"secs": 9_000_000}});
+    let container = Bundle::idle().namespace("time", None).set("/linux/timeOffsets", offsets).start();
+    let script = "cut -d. -f1 /proc/uptime; readlink /proc/self/ns/time";
+    let printed =
+        container.runtime("exec").arg(&container.id).args(["sh", "-c", script]).output().ok().no_stderr().stdout;
+    let (uptime, namespace) = printed.split_once('\n').unwrap();
+    assert!(uptime.parse::<u64>().unwrap() >= 9_000_000, "{uptime}");
+    assert_eq!(namespace.trim(), container.namespace("time"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `linux.netDevices`: devices that move into the container. The runtime is in a network namespace that the test makes, so
 //! that the machine's own devices stay what they are.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::run::{Output, Run};
 use crate::support::{Bundle, differs, requires};
@@ -19,6 +19,18 @@ const DEVICES: &str = "
     ip link set other0 up
 ";
 
+/// The same as a device that has nobody at its other end.
+fn dummy() -> String {
+    let of_the_peer = "ip link set other0 up";
+    let script = DEVICES.replace("type veth peer name other0", "type dummy");
+    assert!(script.contains("type dummy") && script.contains(of_the_peer));
+    script.replace(of_the_peer, "")
+}
+
+fn has_dummy() -> bool {
+    Run::new("unshare").args(["--net", "ip", "link", "add", "lan0", "type", "dummy"]).output().status.success()
+}
+
 fn has_ip() -> bool {
     let add = "ip link add lan0 type veth peer name other0";
     Run::new("unshare").args(["--net", "sh", "-c", add]).output().status.success()
@@ -26,8 +38,12 @@ fn has_ip() -> bool {
 
 /// Runs `create` or `run` where the devices are, and then `script`, which prints what became of them.
 fn with_devices(bundle: Bundle, command: &str, script: &str) -> Output {
+    with(DEVICES, bundle, command, script)
+}
+
+fn with(devices: &str, bundle: Bundle, command: &str, script: &str) -> Output {
     bundle.write();
-    let whole = format!("set -e; {DEVICES}\nset +e; \"$@\"; status=$?; {script}\nexit $status");
+    let whole = format!("set -e; {devices}\nset +e; \"$@\"; status=$?; {script}\nexit $status");
     bundle.through(["unshare", "--net", "sh", "-c", &whole, "_"]).command(command).output()
 }
 
@@ -39,20 +55,36 @@ fn a_device_moves_with_all_that_belongs_to_it() {
     differs!(Runc | Crun, "Debian's are older than the property");
     for (name, expected) in [(json!({}), "lan0"), (json!({"name": "eth0"}), "eth0"), (json!({"name": "net%d"}), "net0")]
     {
-        let bundle = Bundle::sh(LOOK).set("/linux/netDevices", json!({"lan0": name}));
-        let seen = with_devices(bundle, "run", "ip -o link >&2").ok();
-        let link = seen.stdout.lines().find(|line| line.contains(&format!(": {expected}@"))).unwrap_or_default();
-        for words in ["mtu 1400", "02:00:00:00:00:07", ",UP"] {
-            assert!(link.contains(words), "{words}: {seen:#?}");
-        }
-        for address in ["192.0.2.7/24 brd 192.0.2.255", "192.0.2.8/32", "2001:db8::7/64"] {
-            let line = seen.stdout.lines().find(|line| line.contains(address)).unwrap_or_default();
-            assert!(line.contains(expected), "{address}: {seen:#?}");
-        }
-        assert!(!seen.stdout.contains("2001:db8::8"), "an address that ends stays behind: {seen:#?}");
-        // The test's own namespace, which the pair's other half is in until it goes with the container.
-        assert!(!seen.stderr.contains("lan0"), "{seen:#?}");
+        moves(DEVICES, &name, &format!("{expected}@"));
     }
+}
+
+#[test]
+fn a_dummy_device_too() {
+    requires!(has_dummy(), "ip(8), and devices that are dummies");
+    differs!(Runc | Crun, "Debian's are older than the property");
+    moves(&dummy(), &json!({"name": "net%d"}), "net0");
+    let bundle = Bundle::new().args(&["/no/such/program"]);
+    let bundle = bundle.set("/linux/netDevices", json!({"lan0": {"name": "eth0"}}));
+    assert_as_before(&with(&dummy(), bundle, "create", LOOK).exits(1));
+}
+
+/// `expected` is its name, as ip(8) shows it.
+#[track_caller]
+fn moves(devices: &str, name: &Value, expected: &str) {
+    let bundle = Bundle::sh(LOOK).set("/linux/netDevices", json!({"lan0": name}));
+    let seen = with(devices, bundle, "run", "ip -o link >&2").ok();
+    let link = seen.stdout.lines().find(|line| line.contains(&format!(": {expected}"))).unwrap_or_default();
+    for words in ["mtu 1400", "02:00:00:00:00:07", ",UP"] {
+        assert!(link.contains(words), "{words}: {seen:#?}");
+    }
+    for address in ["192.0.2.7/24 brd 192.0.2.255", "192.0.2.8/32", "2001:db8::7/64"] {
+        let line = seen.stdout.lines().find(|line| line.contains(address)).unwrap_or_default();
+        assert!(line.contains(expected.trim_end_matches('@')), "{address}: {seen:#?}");
+    }
+    assert!(!seen.stdout.contains("2001:db8::8"), "an address that ends stays behind: {seen:#?}");
+    // The test's own namespace, which the pair's other half is in until it goes with the container.
+    assert!(!seen.stderr.contains("lan0"), "{seen:#?}");
 }
 
 #[test]
@@ -149,7 +181,7 @@ fn the_runtimes_own_namespace_is_no_place_to_go_to() {
 /// Name, addresses, and up.
 #[track_caller]
 fn assert_as_before(output: &Output) {
-    let link = output.stdout.lines().find(|line| line.contains(": lan0@")).unwrap_or_else(|| panic!("{output:#?}"));
+    let link = output.stdout.lines().find(|line| line.contains(": lan0")).unwrap_or_else(|| panic!("{output:#?}"));
     for words in ["mtu 1400", "02:00:00:00:00:07", ",UP"] {
         assert!(link.contains(words), "{words}: {output:#?}");
     }

@@ -51,6 +51,16 @@ fn each_is_exactly_as_configured() {
     }
 }
 
+/// Two of them are 0 where nobody has raised them.
+#[test]
+fn those_that_are_0_can_be_raised() {
+    crate::support::requires!(may_raise(), "CAP_SYS_RESOURCE");
+    let limits = [rlimit("RLIMIT_NICE", 5, 6), rlimit("RLIMIT_RTPRIO", 7, 8)];
+    let printed = Bundle::new().args(&["cat", "/proc/self/limits"]).set("/process/rlimits", limits.to_vec()).prints();
+    assert_eq!(shown(&printed, "Max nice priority"), ("5".into(), "6".into()));
+    assert_eq!(shown(&printed, "Max realtime priority"), ("7".into(), "8".into()));
+}
+
 #[test]
 fn infinity_is_the_largest_number() {
     let bundle = Bundle::new().args(&["cat", "/proc/self/limits"]);
@@ -94,10 +104,14 @@ fn soft_must_not_be_above_hard() {
     refusal.names("process.rlimits[0]");
 }
 
+fn may_raise() -> bool {
+    let raise = "prlimit --core=1:1 sh -c 'prlimit --pid $$ --core=2:2'";
+    crate::support::run::Run::host_sh(raise).output().status.success()
+}
+
 #[test]
 fn a_limit_that_cannot_be_raised_is_refused() {
-    let privileged = crate::support::run::Run::host_sh("prlimit --core=1:1 sh -c 'prlimit --pid $$ --core=2:2'");
-    crate::support::requires!(!privileged.output().status.success(), "a machine without CAP_SYS_RESOURCE");
+    crate::support::requires!(!may_raise(), "a machine without CAP_SYS_RESOURCE");
     let bundle = Bundle::new().push("/process/rlimits", rlimit("RLIMIT_CORE", 8, 8));
     let refusal = bundle.through(["prlimit", "--core=4:4", "--"]).create_fails();
     refusal.names("process.rlimits[0]").says("operation not permitted");

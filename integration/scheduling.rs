@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use corten::sys::schedule::set_memory_policy;
 use serde_json::{Value, json};
 
 use crate::support::run::{Output, Run};
@@ -30,18 +31,8 @@ fn exec_process(container: &Container, script: &str, change: impl FnOnce(&mut Va
     container.runtime("exec").arg("--process").arg(&file).arg(&container.id).output()
 }
 
-/// Whether the kernel takes this scheduler from us at all: realtime ones take CAP_SYS_NICE.
-fn may_use(policy: &str) -> bool {
-    let option = match policy {
-        "SCHED_FIFO" => "-f",
-        "SCHED_RR" => "-r",
-        _ => return true,
-    };
-    Run::new("busybox").args(["chrt", option, "1", "true"]).output().status.success()
-}
-
 #[test]
-fn every_policy() {
+fn policies_of_everybody() {
     differs!(Runc | Crun, "Debian's are older than the property");
     let own = scheduling(&fs::read_to_string("/proc/self/stat").unwrap());
     assert_eq!(own.2, 0, "the tests themselves are not run with a special policy");
@@ -50,18 +41,51 @@ fn every_policy() {
         (json!({"policy": "SCHED_OTHER", "nice": -7}), (-7, 0, 0)),
         (json!({"policy": "SCHED_BATCH", "nice": 3}), (3, 0, 3)),
         (json!({"policy": "SCHED_IDLE"}), (0, 0, 5)),
+    ] {
+        has_scheduler(Bundle::idle(), &scheduler, expected);
+    }
+}
+
+/// Also from a caller who has another one.
+#[test]
+fn the_ordinary_policy() {
+    differs!(Runc | Crun, "Debian's are older than the property");
+    for scheduler in [json!({"policy": "SCHED_OTHER"}), json!({"policy": "SCHED_OTHER", "nice": 0})] {
+        has_scheduler(Bundle::idle().through(["chrt", "--idle", "0"]), &scheduler, (0, 0, 0));
+    }
+}
+
+#[test]
+fn realtime_policies() {
+    differs!(Runc | Crun, "Debian's are older than the property");
+    requires!(realtime_is_taken(), "CAP_SYS_NICE, and realtime for this cgroup");
+    for (scheduler, expected) in [
         (json!({"policy": "SCHED_FIFO", "priority": 11}), (0, 11, 1)),
         (json!({"policy": "SCHED_RR", "priority": 99}), (0, 99, 2)),
     ] {
-        if !may_use(scheduler["policy"].as_str().unwrap()) {
-            continue;
-        }
-        let bundle = Bundle::idle().set("/process/scheduler", scheduler.clone());
-        let container = with_realtime(bundle).start();
-        assert_eq!(scheduling(&container.proc("stat")), expected, "{scheduler}");
-        let inside = exec(&container, "cat /proc/self/stat");
-        assert_eq!(scheduling(&inside), expected, "{scheduler}, exec");
+        has_scheduler(with_realtime(Bundle::idle()), &scheduler, expected);
     }
+}
+
+/// Seen from outside, and by a process of exec from inside.
+#[track_caller]
+fn has_scheduler(bundle: Bundle, scheduler: &Value, expected: (i32, u32, u32)) {
+    let container = bundle.set("/process/scheduler", scheduler.clone()).start();
+    assert_eq!(scheduling(&container.proc("stat")), expected, "{scheduler}");
+    let inside = exec(&container, "cat /proc/self/stat");
+    assert_eq!(scheduling(&inside), expected, "{scheduler}, exec");
+}
+
+fn realtime_is_taken() -> bool {
+    Run::new("chrt").args(["--fifo", "1", "true"]).output().status.success()
+}
+
+/// Linux has reserved its number, and nothing else.
+#[test]
+fn the_policy_that_nobody_has() {
+    differs!(Runc | Crun, "Debian's are older than the property");
+    let bundle = Bundle::idle().set("/process/scheduler", json!({"policy": "SCHED_ISO"}));
+    bundle.create_fails().names("process.scheduler.policy").because("SCHED_ISO");
 }
 
 /// A v1 group has as much realtime as its parent gives it, and that has nothing at first.
@@ -149,7 +173,8 @@ fn exec_is_led_to_its_cpus() {
         (json!({"initial": "1"}), "1\n"),
         (json!({"initial": "0", "final": "1"}), "1\n"),
         (json!({"final": "0"}), "0\n"),
-        (json!({"final": "0, 1"}), "0-1\n"),
+        (json!({"final": "1, 1"}), "1\n"),
+        (json!({"initial": "1", "final": "0, 1"}), "0-1\n"),
     ] {
         let bundle = Bundle::idle().set("/process/execCPUAffinity", affinity.clone());
         let container = bundle.start();
@@ -204,12 +229,31 @@ fn memory_policies() {
         (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}), "interleave=relative:0"),
         (json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}), "prefer (many):0"),
     ] {
-        let container = Bundle::idle().set("/linux/memoryPolicy", policy.clone()).start();
-        for maps in [container.proc("numa_maps"), exec(&container, "cat /proc/self/numa_maps")] {
+        // The caller's own is another one in any case.
+        let container = with_interleaved_memory(|| Bundle::idle().set("/linux/memoryPolicy", policy.clone()).start());
+        let of_exec = with_interleaved_memory(|| exec(&container, "cat /proc/self/numa_maps"));
+        for maps in [container.proc("numa_maps"), of_exec] {
             let line = maps.lines().find(|line| line.contains("stack") || line.contains("heap")).unwrap_or_default();
             assert!(line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(expected)), "{policy}: {maps}");
         }
     }
+}
+
+/// A policy is a thread's, and those of its children.
+fn with_interleaved_memory<T>(act: impl FnOnce() -> T) -> T {
+    const DEFAULT: u32 = 0;
+    const INTERLEAVE: u32 = 3;
+    set_memory_policy(INTERLEAVE, &[1]).unwrap();
+    let result = act();
+    set_memory_policy(DEFAULT, &[]).unwrap();
+    result
+}
+
+#[test]
+fn a_memory_policy_that_is_not_given_is_the_callers() {
+    requires!(fs::exists("/proc/self/numa_maps").unwrap(), "a kernel with memory nodes");
+    let container = with_interleaved_memory(|| Bundle::idle().start());
+    assert!(container.proc("numa_maps").contains(" interleave:0 "), "{}", container.proc("numa_maps"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, differs};
 
 fn with(key: &str, value: &str) -> Bundle {
     let mut bundle = Bundle::new();
@@ -50,10 +50,36 @@ fn the_hosts_own_keys_are_refused() {
 
 #[test]
 fn keys_of_namespaces_that_are_the_hosts_are_refused() {
-    for (key, kind) in [("net.ipv4.ip_forward", "network"), ("kernel.msgmax", "ipc"), ("fs.mqueue.msg_max", "ipc")] {
-        let refusal = with(key, "0").without_namespace(kind).create_fails();
-        refusal.names("linux.sysctl").because(key);
+    for (key, kind) in [
+        ("net.ipv4.ip_forward", "network"),
+        ("kernel.msgmax", "ipc"),
+        ("kernel.msgmnb", "ipc"),
+        ("kernel.msgmni", "ipc"),
+        ("kernel.sem", "ipc"),
+        ("kernel.shmall", "ipc"),
+        ("kernel.shmmax", "ipc"),
+        ("kernel.shmmni", "ipc"),
+        ("kernel.shm_rmid_forced", "ipc"),
+        ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.domainname", "uts"),
+    ] {
+        let bundle = with(key, "0").without_namespace(kind);
+        let bundle = if kind == "uts" { bundle.remove("/hostname") } else { bundle };
+        bundle.create_fails().names("linux.sysctl").because(key);
     }
+}
+
+/// Its limits are those of who is in it; nobody may have more than the namespace above gives.
+#[test]
+fn those_of_a_user_namespace() {
+    differs!(Runc | Crun, "Debian's know none of them, or set them too early");
+    let key = "user.max_uts_namespaces";
+    with(key, "7").create_fails().names("linux.sysctl").because(key);
+    let file = "/proc/sys/user/max_uts_namespaces";
+    let before = fs::read_to_string(file).unwrap();
+    let bundle = with(key, "7").user_namespace(100_000).args(&["cat", file]);
+    assert_eq!(bundle.prints(), "7\n");
+    assert_eq!(fs::read_to_string(file).unwrap(), before);
 }
 
 #[test]

@@ -432,8 +432,9 @@ fn what_cannot_be_meant_changes_nothing() {
         (&["--cpu-share", "many"], "--cpu-share", "is not a whole number"),
         (&["--memory-swap", "lots"], "--memory-swap", "is not a size"),
         (&["--pids-limit", "-2"], "linux.resources.pids.limit", "not -1"),
-        (&["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema", "Intel RDT"),
-        (&["--mem-bw-schema", "MB:0=20"], "--mem-bw-schema", "Intel RDT"),
+        (&["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema", "created without linux.intelRdt"),
+        (&["--mem-bw-schema", "MB:0=20"], "--mem-bw-schema", "created without linux.intelRdt"),
+        (&["--mem-bw-schema", "L3:0=f"], "--mem-bw-schema", "does not begin with"),
         (&["--resources", "/nowhere/at/all"], "--resources", "no such file or directory"),
         (&["--resources", "/dev/null"], "", "not valid JSON"),
     ] {

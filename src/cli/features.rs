@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use corten::config::execution::{MEMORY_POLICY_FLAGS, memory_policy_modes};
 use corten::config::process::{CAPABILITIES, KEEP_GROUPS};
 use corten::error::Result;
+use corten::subsystems::cgroups::systemd::UNIT_PROPERTY;
 use corten::subsystems::hooks::OCI_VERSION;
 use corten::subsystems::mounts::options::OPTIONS;
 use corten::subsystems::seccomp;
@@ -57,7 +58,7 @@ fn document() -> Result<String> {
         mount_options,
         linux: linux(),
         annotations: annotations(),
-        potentially_unsafe_config_annotations: ["org.systemd.property.", KEEP_GROUPS],
+        potentially_unsafe_config_annotations: [UNIT_PROPERTY, KEEP_GROUPS],
     };
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -85,7 +86,7 @@ fn linux() -> LinuxFeature {
     cgroup.set_v1(Some(true)).set_v2(Some(true)).set_rdma(Some(true));
     cgroup.set_systemd(Some(true)).set_systemd_user(Some(true));
     let mut rdt = IntelRdt::default();
-    rdt.set_enabled(Some(false)).set_schemata(Some(false)).set_monitoring(Some(false));
+    rdt.set_enabled(Some(true)).set_schemata(Some(true)).set_monitoring(Some(true));
     let mut policy = MemoryPolicy::default();
     policy.set_modes(owned(memory_policy_modes()));
     policy.set_flags(owned(MEMORY_POLICY_FLAGS.into_iter().map(|(name, _)| name)));

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use corten::config::Resources;
-use corten::error::{Error, OrCall, Result, Within};
+use corten::config::rdt::Schemata;
+use corten::error::{OrCall, Result, Within};
 use serde_json::{Map, Value, json};
 
 use super::args::{Flag, FlagsEnd};
@@ -35,13 +36,17 @@ pub(super) const COMMAND: Command = Command {
         Flag::value("memory-reservation", "SIZE", "Memory that it keeps when memory is scarce"),
         Flag::value("memory-swap", "SIZE", "Memory and swap together; -1: no limit"),
         Flag::value("pids-limit", "NUMBER", "Processes and threads; -1: no limit"),
-        Flag::value("l3-cache-schema", "SCHEMA", "Intel RDT: not part of this version"),
-        Flag::value("mem-bw-schema", "SCHEMA", "Intel RDT: not part of this version"),
+        Flag::value(L3_CACHE_SCHEMA, "SCHEMA", "Share of the L3 caches: L3:0=7f0;1=1f"),
+        Flag::value(MEM_BW_SCHEMA, "SCHEMA", "Share of the memory bandwidth: MB:0=20;1=70"),
     ],
     flags_end: FlagsEnd::Never,
     failure: 1,
     run,
 };
+
+/// Not below `linux.resources`, so that they count also beside a document.
+const L3_CACHE_SCHEMA: &str = "l3-cache-schema";
+const MEM_BW_SCHEMA: &str = "mem-bw-schema";
 
 /// How a flag's value is read.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +75,6 @@ const LIMITS: [(&str, [&str; 2], Form); 14] = [
 ];
 
 fn run(invocation: &Invocation) -> Result<u8> {
-    for flag in ["l3-cache-schema", "mem-bw-schema"] {
-        if invocation.value(flag).is_some() {
-            return Err(Error::unsupported(format!("--{flag}"), "Intel RDT is not part of this version of corten"));
-        }
-    }
     let document = match invocation.path("resources") {
         // COMPAT(runc): then the other flags mean nothing.
         Some(path) => read(&path).within(|| "--resources")?,
@@ -85,8 +85,18 @@ fn run(invocation: &Invocation) -> Result<u8> {
     };
     let (resources, warnings) = Resources::parse(&document)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    invocation.runtime()?.find(invocation.id()?)?.update(&resources)?;
+    let schemata = schemata(|flag| invocation.value(flag))?;
+    invocation.runtime()?.find(invocation.id()?)?.update(&resources, &schemata)?;
     Ok(0)
+}
+
+fn schemata<'a>(value_of: impl Fn(&str) -> Option<&'a OsStr>) -> Result<Schemata> {
+    let value = |flag: &str| value_of(flag).map(OsStr::to_string_lossy);
+    let (cache, bandwidth) = (value(L3_CACHE_SCHEMA), value(MEM_BW_SCHEMA));
+    Schemata::of(
+        (&format!("--{L3_CACHE_SCHEMA}"), cache.as_deref()),
+        (&format!("--{MEM_BW_SCHEMA}"), bandwidth.as_deref()),
+    )
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_read() {
-        let others = ["resources", "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema"];
+        let others = ["resources", "kernel-memory", "kernel-memory-tcp", L3_CACHE_SCHEMA, MEM_BW_SCHEMA];
         for flag in COMMAND.flags {
             let known = others.contains(&flag.long) || LIMITS.iter().any(|(name, ..)| *name == flag.long);
             assert!(known, "{flag:?}");

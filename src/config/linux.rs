@@ -12,6 +12,7 @@ use super::net_devices::{self, NetDevices};
 use super::presence::require;
 use super::process::{User, check_id};
 use super::property::{Property, absolute, member, unless_empty};
+use super::rdt::Rdt;
 use super::resources::Resources;
 use super::seccomp::Seccomp;
 use crate::error::{Error, Result};
@@ -48,6 +49,8 @@ pub struct Linux {
     pub execution: Execution,
     /// Devices that come from the runtime's network namespace.
     pub net_devices: NetDevices,
+    /// Its share of caches and memory bandwidth; `None`: nobody looks at that.
+    pub rdt: Option<Rdt>,
 }
 
 /// The eight kinds, in the order in which a process joins them.
@@ -232,7 +235,6 @@ impl Linux {
     /// Checks the chapter. `given` is the object as written, where oci-spec does not tell absent from 0.
     pub(super) fn check(spec: Option<&runtime::Linux>, given: &Node<'_>, warnings: &mut Vec<String>) -> Result<Self> {
         let Some(spec) = spec else { return Ok(Self::default()) };
-        refuse_later_properties(spec)?;
         let namespaces = check_namespaces(spec)?;
         Ok(Self {
             id_mappings: check_id_mappings(spec, &namespaces)?,
@@ -251,6 +253,7 @@ impl Linux {
             time_offsets: check_time_offsets(spec, &namespaces)?,
             execution: Execution::check(spec, given)?,
             net_devices: net_devices::check(given.get("netDevices"), &namespaces)?,
+            rdt: spec.intel_rdt().as_ref().map(Rdt::check).transpose()?,
             namespaces,
         })
     }
@@ -270,14 +273,6 @@ impl Linux {
             check(format!("process.user.additionalGids[{index}]"), &mappings.gids, "gidMappings", *gid)
         })
     }
-}
-
-/// What a later release adds must not do nothing until then.
-fn refuse_later_properties(spec: &runtime::Linux) -> Result<()> {
-    if spec.intel_rdt().is_some() {
-        return Err(Error::unsupported("linux.intelRdt", "resource director technology is not supported yet"));
-    }
-    Ok(())
 }
 
 /// SPEC(config, linux.namespaces): a duplicate is an error, a path must be absolute.
@@ -907,25 +902,21 @@ mod tests {
     }
 
     #[test]
-    fn later_properties() {
-        let config = accept(&linux(
-            json!({"netDevices": {}, "personality": {"domain": "LINUX"}, "cgroupsPath": "", "mountLabel": ""}),
-        ));
+    fn empty_ones_are_absent() {
+        let config = accept(&linux(json!({"netDevices": {}, "cgroupsPath": "", "mountLabel": ""})));
         assert_eq!((config.linux.cgroups_path, config.linux.mount_label), (None, None));
+    }
+
+    #[test]
+    fn no_personality_has_flags() {
+        accept(&linux(json!({"personality": {"domain": "LINUX", "flags": []}})));
         assert_refused(
             Kind::Unsupported,
-            &[
-                (
-                    "RDT",
-                    linux(json!({"intelRdt": {"enableCMT": "removed"}})),
-                    "linux.intelRdt: resource director technology is not supported yet",
-                ),
-                (
-                    "flags",
-                    linux(json!({"personality": {"domain": "LINUX", "flags": ["X"]}})),
-                    "linux.personality.flags[0]: \"X\" is not supported, no flag is",
-                ),
-            ],
+            &[(
+                "flags",
+                linux(json!({"personality": {"domain": "LINUX", "flags": ["X"]}})),
+                "linux.personality.flags[0]: \"X\" is not supported, no flag is",
+            )],
         );
     }
 }

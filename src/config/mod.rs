@@ -5,7 +5,7 @@
 //! at the environment. What it refuses names the JSON path of the value and says why.
 //!
 //! One file per chapter of the specification: [`process`] with [`scheduling`], [`mounts`], [`hooks`], [`linux`] with
-//! [`execution`] and [`net_devices`], [`resources`], [`seccomp`]; `top` is what stands beside them. Each holds the checked types and one function for each MUST. [`parse`] drives:
+//! [`execution`], [`net_devices`] and [`rdt`], [`resources`], [`seccomp`]; `top` is what stands beside them. Each holds the checked types and one function for each MUST. [`parse`] drives:
 //! `document` is the JSON as it was written, `presence` what must be there, `normalise` what oci-spec is too strict for.
 //! [`spec`] is the other direction, the example that the `spec` command writes.
 //! What a mount option means is a matter of the mounts subsystem; here options are still words.
@@ -25,6 +25,7 @@ pub mod parse;
 mod presence;
 pub mod process;
 pub(crate) mod property;
+pub mod rdt;
 pub mod resources;
 pub mod scheduling;
 pub mod seccomp;

@@ -103,7 +103,7 @@ const LINUX: Shape = Object {
         ("sysctl", &MapOf(&Any)),
         ("timeOffsets", &MapOf(&OBJECT)),
         ("seccomp", &SECCOMP),
-        ("intelRdt", &OBJECT),
+        ("intelRdt", &Object { required: &[], members: &[("schemata", &STRINGS)] }),
         ("memoryPolicy", &object(&["mode"])),
         ("personality", &Object { required: &["domain"], members: &[("flags", &STRINGS)] }),
     ],

@@ -1,7 +1,10 @@
-//! Files, safely: below a root that somebody else controls ([`rootdir`]), in a procfs that is really one ([`procfs`]),
-//! and written whole or not at all ([`atomic`]).
+//! Files, safely: below a root that somebody else controls ([`rootdir`]), in a procfs that is really one ([`procfs`]), in
+//! directories that are the kernel's groups ([`directory`]), written whole or not at all ([`atomic`]), and by one process at
+//! a time ([`lock`]).
 
 pub mod atomic;
+pub mod directory;
+pub mod lock;
 pub mod procfs;
 pub mod rootdir;
 pub mod sockets;

@@ -153,6 +153,12 @@ pub fn read_own(path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A path of proc_pid_mountinfo(5), where space, tab, newline and backslash are written as three octal digits.
+pub fn unescaped(path: &str) -> String {
+    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    codes.iter().fold(path.to_owned(), |path, (code, letter)| path.replace(code, letter))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use crate::subsystems::cgroups::host::Cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::host::Sources;
 use crate::subsystems::net_devices::Moved;
-use crate::subsystems::{namespaces, process, seccomp};
+use crate::subsystems::{namespaces, process, rdt, seccomp};
 use crate::sys::clone::Child;
 
 /// How long the container's process may take to set itself up. Hooks that run in it have timeouts of their own.
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Conversation<'a> {
     pub plan: &'a Plan,
     pub cgroups: &'a mut Cgroups,
+    pub rdt: Option<&'a rdt::host::Groups>,
     pub net_devices: &'a mut Moved,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
@@ -118,6 +119,7 @@ impl Conversation<'_> {
             self.directory.write_record(self.record)?;
         }
         process::host::set_oom_score(pid, &self.plan.from_outside)?;
+        self.rdt.map_or(Ok(()), |groups| groups.join(pid))?;
         self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
         if self.plan.inside.waits_for_cgroup {
             // Slow when the machine was idle; the process builds its root meanwhile.

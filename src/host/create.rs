@@ -23,7 +23,7 @@ use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::net_devices::Moved;
-use crate::subsystems::{mounts, namespaces, process};
+use crate::subsystems::{mounts, namespaces, process, rdt};
 use crate::sys;
 use crate::sys::fd::Luggage;
 
@@ -179,6 +179,7 @@ impl Acts<'_> {
         }
         let host_mount = UndoMount(record.host_mount.clone());
         let mut cgroups = make_cgroups(plan, record)?;
+        let rdt = make_rdt_groups(plan, record)?;
         plan.inside.waits_for_cgroup = cgroups.entrance().must_be_joined();
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
@@ -202,6 +203,7 @@ impl Acts<'_> {
         let terminal = Conversation {
             plan,
             cgroups: &mut cgroups,
+            rdt: rdt.as_ref(),
             net_devices: &mut net_devices,
             directory: self.directory,
             record,
@@ -221,6 +223,9 @@ impl Acts<'_> {
         let init = process.keep().ok_or_else(gone)?;
         net_devices.keep();
         cgroups.keep();
+        if let Some(rdt) = rdt {
+            rdt.keep();
+        }
         host_mount.keep();
         Ok((init, channel, terminal))
     }
@@ -243,6 +248,13 @@ fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
             Err(error.within(phrases::ROOTLESS_LIMITS).within("linux.resources"))
         }
         (result, _) => result,
+    }
+}
+
+fn make_rdt_groups(plan: &Plan, record: &mut Record) -> Result<Option<rdt::host::Groups>> {
+    match (&plan.rdt, &mut record.rdt) {
+        (Some(plan), Some(placement)) => rdt::host::Groups::create(plan, placement).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -308,6 +320,7 @@ fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         annotations: plan.inside.state.annotations.clone(),
         cgroups: cgroups::expected(&plan.cgroups)?,
+        rdt: plan.rdt.as_ref().map(rdt::host::expected).transpose()?,
         own_pid_namespace: plan.namespaces.creates(NamespaceKind::Pid),
         has_process: plan.inside.process.is_some(),
         has_start_hooks: !plan.hooks.start_container.is_empty(),

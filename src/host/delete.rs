@@ -4,8 +4,9 @@ use super::container::{Container, DEATH, within};
 use super::{Runtime, container};
 use crate::error::{Error, Kind, Result, Within};
 use crate::state::{Record, Status, lock};
-use crate::subsystems::cgroups;
 use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::mounts::host::HostMount;
+use crate::subsystems::{cgroups, rdt};
 
 impl Container {
     /// Removes it (runtime-spec, "Delete"). One that was created and never started is killed first, as every runtime does
@@ -55,10 +56,12 @@ pub(super) fn after_failure(container: &mut Container, error: Error) -> Error {
 /// Kills, and undoes what create did: SPEC(runtime, Lifecycle 12-13). Everything is tried; the first error is returned.
 pub(super) fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
-    let steps: [&dyn Fn() -> Result<()>; 3] =
-        [&|| kill_everybody(container), &|| cgroups::host::remove(&record.cgroups, within(DEATH)), &|| {
-            record.host_mount.as_ref().map_or(Ok(()), crate::subsystems::mounts::host::HostMount::undo)
-        }];
+    let steps: [&dyn Fn() -> Result<()>; 4] = [
+        &|| kill_everybody(container),
+        &|| cgroups::host::remove(&record.cgroups, within(DEATH)),
+        &|| record.rdt.as_ref().map_or(Ok(()), rdt::host::remove),
+        &|| record.host_mount.as_ref().map_or(Ok(()), HostMount::undo),
+    ];
     let mut failure: Option<Error> = None;
     for step in steps {
         if let Err(error) = step() {

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result, Within};
 use crate::subsystems::cgroups::Stats;
 use crate::subsystems::cgroups::host::{self as cgroups, Seen, Watch};
 use crate::subsystems::cgroups::plan::Placement;
+use crate::subsystems::rdt;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,16 @@ impl Container {
     /// What it has used so far. One that has stopped is refused.
     pub fn stats(&self) -> Result<Stats> {
         self.check_running()?;
-        cgroups::read_stats(self.own_cgroups()?).within(|| self.named())
+        self.own_cgroups()?;
+        self.read_stats().within(|| self.named())
+    }
+
+    fn read_stats(&self) -> Result<Stats> {
+        let mut stats = cgroups::read_stats(&self.record.cgroups)?;
+        if let Some(placement) = &self.record.rdt {
+            stats.intel_rdt = rdt::host::read_stats(placement)?;
+        }
+        Ok(stats)
     }
 
     /// What happens to it from now on: statistics every `interval`, and OOM kills, until nobody is left inside.
@@ -83,7 +93,7 @@ impl Events<'_> {
                 Seen::Nothing => {
                     // Whoever reads slowly gets fewer, not old ones.
                     self.next_stats = Instant::now() + self.interval;
-                    let stats = cgroups::read_stats(&self.container.record.cgroups)?;
+                    let stats = self.container.read_stats()?;
                     return Ok(Some(Event::Stats(Box::new(stats))));
                 }
             }

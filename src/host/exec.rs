@@ -23,7 +23,7 @@ use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host::{Entrance, SubGroup};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::namespaces::host::pid_of;
-use crate::subsystems::{process, seccomp};
+use crate::subsystems::{process, rdt, seccomp};
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
@@ -300,14 +300,15 @@ impl Conversation<'_> {
     }
 
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
-        // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits the score.
+        let record = &self.acts.container.record;
+        // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits both.
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
+        record.rdt.as_ref().map_or(Ok(()), |placement| rdt::host::join(placement, launched.pid()))?;
         channel.send_plan(&ErrandRef::Exec(self.plan).to_bytes()?)?;
         if self.plan.waits_for_cgroup {
             self.join(launched.pid())?;
             channel.go()?;
         }
-        let record = &self.acts.container.record;
         // Frozen, it goes on when somebody resumes the container.
         let patience = (!self.acts.is_paused).then_some(PATIENCE);
         let (mut terminal, mut listener) = (None, None);

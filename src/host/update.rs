@@ -2,15 +2,16 @@
 
 use super::container::Container;
 use crate::config::Resources;
-use crate::error::{Result, Within, phrases};
+use crate::config::rdt::Schemata;
+use crate::error::{Error, Result, Within, phrases};
 use crate::machine::Machine;
 use crate::state::Status;
-use crate::subsystems::cgroups;
+use crate::subsystems::{cgroups, rdt};
 
 impl Container {
-    /// Changes its limits. What `resources` does not name stays, and so do the rules for devices; if one limit cannot be
-    /// set, all stay as they are.
-    pub fn update(&mut self, resources: &Resources) -> Result<()> {
+    /// Changes its limits, and its share of caches and memory bandwidth if it was given one by create. What is not named
+    /// stays, and so do the rules for devices; if one limit cannot be set, all stay as they are.
+    pub fn update(&mut self, resources: &Resources, schemata: &Schemata) -> Result<()> {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Created | Status::Running | Status::Paused => {}
@@ -20,6 +21,15 @@ impl Container {
         }
         // Looked at anew: CPUs come and go while a runtime lives.
         let machine = Machine::default();
-        cgroups::host::update(&self.record.cgroups, resources, &machine).within(|| self.named())
+        let limits = || cgroups::host::update(&self.record.cgroups, resources, &machine);
+        let updated = match (schemata.0.first(), &self.record.rdt) {
+            (None, _) => limits(),
+            (Some(_), Some(placement)) => rdt::host::update(placement, schemata, limits),
+            (Some(schema), None) => {
+                let why = "the container was created without linux.intelRdt";
+                Err(Error::invalid(schema.property.clone(), why))
+            }
+        };
+        updated.within(|| self.named())
     }
 }

@@ -26,6 +26,7 @@ use crate::subsystems::mounts::{self, MountsPlan};
 use crate::subsystems::namespaces::InsideNamespaces;
 use crate::subsystems::namespaces::route::Route;
 use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
+use crate::subsystems::rdt::RdtPlan;
 use crate::subsystems::seccomp;
 use crate::sys::fd::Passed;
 
@@ -76,6 +77,8 @@ pub struct Plan {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Groups, limits, device program.
     pub cgroups: CgroupPlan,
+    /// Its share of caches and memory bandwidth.
+    pub rdt: Option<RdtPlan>,
     /// Devices that are moved to its network namespace.
     pub net_devices: NetDevices,
     /// Limits of the process that are set from outside.
@@ -220,6 +223,7 @@ impl Plan {
             id_mappings: config.linux.id_mappings.clone(),
             time_offsets: config.linux.time_offsets.clone(),
             cgroups,
+            rdt: config.linux.rdt.as_ref().map(|rdt| RdtPlan::new(rdt, request.id)).transpose()?,
             net_devices: config.linux.net_devices.clone(),
             from_outside,
             listener: config.linux.seccomp.as_ref().and_then(|profile| profile.listener.clone()),

@@ -9,6 +9,7 @@ use crate::config::Hooks;
 use crate::subsystems::cgroups::Placement;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
 use crate::subsystems::mounts::host::HostMount;
+use crate::subsystems::rdt;
 
 /// The record. Written once before anything is made, so that everything can be found again, and once more with the
 /// process.
@@ -29,6 +30,8 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its processes are.
     pub cgroups: Placement,
+    /// Where its share of caches and memory bandwidth stands.
+    pub rdt: Option<rdt::Placement>,
     /// When its first process dies, the kernel kills the others.
     pub own_pid_namespace: bool,
     /// Whether there is a program to start.

@@ -15,7 +15,7 @@ use super::copy_up;
 use super::plan::{Bind, CgroupV1, Filesystem, MountsPlan, OpenedBy, Root, RootSwitch, Step, What};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir, file_type};
-use crate::fs::{c_path, c_string};
+use crate::fs::{c_path, c_string, procfs};
 use crate::subsystems::doors::{InRoot, Inside};
 use crate::sys;
 use crate::sys::mount::{Attributes, Context, Reach, attach, attr, pivot_to_cwd, set_attributes};
@@ -413,12 +413,12 @@ fn hide_full_proc_and_sysfs(rootfs: &Rootfs) -> Result<()> {
     // As the kernel writes it: the configured path may contain symlinks.
     let link = sys::fd::proc_path(&rootfs.dir);
     let own = PathBuf::from(readlink(link.as_str()).or_call(|| format!("readlink({link:?})"))?);
-    for line in crate::fs::procfs::read_own("/proc/self/mountinfo")?.lines().rev() {
+    for line in procfs::read_own("/proc/self/mountinfo")?.lines().rev() {
         let Some((place, filesystem)) = line.split_once(" - ") else { continue };
         if !filesystem.starts_with("proc ") && !filesystem.starts_with("sysfs ") {
             continue;
         }
-        let Some(mount_point) = place.split(' ').nth(4).map(unescaped) else { continue };
+        let Some(mount_point) = place.split(' ').nth(4).map(procfs::unescaped) else { continue };
         let mount_point = mount_point.as_str();
         if Path::new(mount_point).starts_with(&own) {
             continue;
@@ -437,12 +437,6 @@ fn hide_full_proc_and_sysfs(rootfs: &Rootfs) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// proc_pid_mountinfo(5): space, tab, newline and backslash are written as three octal digits.
-fn unescaped(path: &str) -> String {
-    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    codes.iter().fold(path.to_owned(), |path, (code, letter)| path.replace(code, letter))
 }
 
 /// What must come when everything is in place: read-only mounts, a read-only root, the propagation of the root.

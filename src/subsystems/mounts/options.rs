@@ -69,7 +69,8 @@ pub const OPTIONS: &[(&str, Level, Effect)] = &[
     ("noexec", Must, Set(attr::NOEXEC, MOUNT)),
     ("noiversion", Must, Nothing),
     ("nolazytime", Must, NoSuperblock("lazytime")),
-    ("norelatime", Must, Atime(attr::STRICTATIME, MOUNT)),
+    // As mount(8): who does not ask for MS_RELATIME gets it, since 2.6.30.
+    ("norelatime", Must, Nothing),
     ("nostrictatime", Must, Atime(attr::RELATIME, MOUNT)),
     ("nosuid", Must, Set(attr::NOSUID, MOUNT)),
     ("private", Must, Propagation(libc::MS_PRIVATE, MOUNT)),
@@ -106,7 +107,7 @@ pub const OPTIONS: &[(&str, Level, Effect)] = &[
     ("rdiratime", Should, Clear(attr::NODIRATIME, TREE)),
     ("rnodiratime", Should, Set(attr::NODIRATIME, TREE)),
     ("rrelatime", Should, Atime(attr::RELATIME, TREE)),
-    ("rnorelatime", Should, Atime(attr::STRICTATIME, TREE)),
+    ("rnorelatime", Should, Nothing),
     ("rstrictatime", Should, Atime(attr::STRICTATIME, TREE)),
     ("rnostrictatime", Should, Atime(attr::RELATIME, TREE)),
     ("rsymfollow", Should, Clear(attr::NOSYMFOLLOW, TREE)),

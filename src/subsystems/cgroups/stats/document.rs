@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::subsystems::rdt;
+
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
@@ -20,8 +22,8 @@ pub struct Stats {
     pub blkio: Blkio,
     /// By page size as in the kernel's file names: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// COMPAT(runc): always there.
-    pub intel_rdt: IntelRdt,
+    /// Caches and memory bandwidth. COMPAT(runc): always there.
+    pub intel_rdt: rdt::Stats,
     /// COMPAT(runc): always `null`; these are for interfaces that the runtime made, and it makes none.
     pub network_interfaces: (),
     /// Block devices as `io.stat` of v2 tells it: by `major:minor`, every key that the kernel has.
@@ -218,10 +220,6 @@ pub struct Hugetlb {
     /// How often the limit was hit.
     pub failcnt: u64,
 }
-
-/// Nothing yet: this version makes no resctrl group.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct IntelRdt {}
 
 /// Of one device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

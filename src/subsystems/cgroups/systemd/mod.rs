@@ -17,6 +17,7 @@ mod variant;
 
 pub use properties::{Property, files};
 pub use unit::Unit;
+pub use variant::UNIT_PROPERTY;
 
 use super::device_filter;
 use super::plan::{Group, Version, Write};

@@ -11,13 +11,14 @@ use super::properties::Property;
 use crate::error::{Error, Result};
 use crate::machine::systemd::Value;
 
-const PREFIX: &str = "org.systemd.property.";
+/// Annotations that begin so are properties of the unit.
+pub const UNIT_PROPERTY: &str = "org.systemd.property.";
 
 /// The properties that annotations ask for.
 pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>> {
     let mut properties = Vec::new();
     for (key, text) in annotations {
-        let Some(name) = key.strip_prefix(PREFIX) else { continue };
+        let Some(name) = key.strip_prefix(UNIT_PROPERTY) else { continue };
         let invalid = |why: String| Error::invalid(format!("annotations[{key:?}]"), why);
         // COMPAT(runc): the same rule.
         if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
