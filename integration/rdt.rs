@@ -1,11 +1,14 @@
-//! `linux.intelRdt` on machines without it, as ours are. What is done with a resctrl filesystem is tested in
-//! `src/subsystems/rdt`, on a tree of plain directories.
+//! `linux.intelRdt`. No machine of ours has resctrl: where it is to be there, it is a tree of plain directories, and strace(1)
+//! changes what the kernel tells the program of it. What the tree cannot do is tested in `src/subsystems/rdt`.
 
 use std::fs;
+use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Bundle, differs, requires};
+use crate::support::holder::Holder;
+use crate::support::run::Run;
+use crate::support::{Bundle, Container, differs, requires};
 
 fn is_mounted() -> bool {
     fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ")
@@ -16,8 +19,7 @@ fn it_cannot_be_done_without() {
     differs!(Runc | Crun, "goes on without");
     requires!(!is_mounted(), "a machine on which resctrl is not mounted");
     for rdt in [json!({}), json!({"closID": "/"}), json!({"closID": "gold", "schemata": ["L3:0=f"]})] {
-        let refusal = Bundle::new().set("/linux/intelRdt", rdt).create_fails();
-        refusal.names("linux.intelRdt").ends("resctrl is not mounted");
+        Bundle::new().set("/linux/intelRdt", rdt).create_fails().names("linux.intelRdt").ends("resctrl is not mounted");
     }
 }
 
@@ -42,4 +44,192 @@ fn what_cannot_be_meant_is_refused() {
     ] {
         Bundle::new().set("/linux/intelRdt", rdt).create_fails().names(property);
     }
+}
+
+const HAS: &str = "    MB:0=100\n    L3:0=fff\n";
+
+/// A tree in the place of resctrl, in a mount namespace of its own.
+struct Tree {
+    holder: Holder,
+    root: PathBuf,
+    /// What strace(1) has seen.
+    log: PathBuf,
+}
+
+impl Tree {
+    fn new(bundle: &Bundle) -> Self {
+        let (root, sys) = (bundle.host_directory("resctrl"), bundle.host_directory("sys"));
+        let holder = Holder::mounts("private");
+        holder.sh(&format!(
+            "mount -t tmpfs sys {sys}; mkdir {sys}/resctrl {sys}/cgroup; mount --bind {root} {sys}/resctrl
+            mount --rbind /sys/fs/cgroup {sys}/cgroup; mount --rbind {sys} /sys/fs",
+            sys = sys.display(),
+            root = root.display()
+        ));
+        let tree = Self { holder, root, log: bundle.path("strace") };
+        tree.write("info/L3_MON/mon_features", "llc_occupancy\n");
+        tree.write("info/last_cmd_status", "ok\n");
+        tree.write("schemata", HAS);
+        tree
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        let path = self.root.join(file);
+        crate::support::rootfs::directory(path.parent().unwrap());
+        fs::write(path, content).unwrap();
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.root.join(file)).unwrap()
+    }
+
+    /// A group, with all that the kernel puts there, and one for `monitor` in it.
+    fn add_group(&self, name: &str, monitor: &str) {
+        self.write(&format!("{name}/schemata"), HAS);
+        self.write(&format!("{name}/tasks"), "");
+        self.write(&format!("{name}/mon_groups/{monitor}/tasks"), "");
+        self.write(&format!("{name}/mon_groups/{monitor}/mon_data/mon_L3_00/llc_occupancy"), "4096\n");
+    }
+
+    /// All commands see it, and make and remove directories in `places` only by name.
+    fn shown_to(&self, bundle: Bundle, places: &[&str]) -> Bundle {
+        // RDTGROUP_SUPER_MAGIC, which is the first member of what fstatfs(2) tells.
+        let poke = "inject=fstatfs:poke_exit=@arg2=2158650700000000";
+        let log = self.log.to_str().unwrap();
+        let mut words =
+            vec!["strace", "--quiet=all", "-A", "-o", log, "-e", "trace=fstatfs,mkdirat,unlinkat", "-e", poke];
+        if !places.is_empty() {
+            words.extend(["-e", "inject=mkdirat,unlinkat:retval=0"]);
+        }
+        let places = [""].iter().chain(places).map(|place| format!("/sys/fs/resctrl{place}")).collect::<Vec<_>>();
+        words.extend(places.iter().flat_map(|place| ["-P", place]));
+        bundle.all_through(self.holder.enter().into_iter().chain(words.into_iter().map(str::to_owned)))
+    }
+
+    /// What was removed, in order.
+    fn removed(&self) -> Vec<String> {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let name = |line: &str| Some(line.strip_prefix("unlinkat(")?.split('"').nth(1)?.to_owned());
+        log.lines().filter_map(name).collect()
+    }
+}
+
+fn strace_can_poke() -> bool {
+    let poke = "inject=fstatfs:poke_exit=@arg2=00";
+    Run::new("strace").args(["--quiet=all", "-o", "/dev/null", "-e", poke, "true"]).output().status.success()
+}
+
+fn stats(container: &Container) -> Value {
+    let output = container.runtime("events").arg("--stats").arg(&container.id).output().ok().no_stderr().stdout;
+    serde_json::from_str::<Value>(&output).unwrap()["data"]["intel_rdt"].clone()
+}
+
+#[test]
+fn a_group_of_its_own() {
+    differs!(Runc | Crun, "Debian's are older than most of it");
+    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    let rdt = json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true});
+    let bundle = Bundle::idle().set("/linux/intelRdt", rdt);
+    let (tree, id) = (Tree::new(&bundle), bundle.id.clone());
+    tree.add_group(&id, &id);
+    let bundle = tree.shown_to(bundle, &[&format!("/{id}/mon_groups")]);
+    let container = bundle.create();
+    let files = [format!("{id}/tasks"), format!("{id}/mon_groups/{id}/tasks")];
+    for file in &files {
+        assert_eq!(tree.read(file), container.pid.to_string(), "{file}");
+        tree.write(file, "");
+    }
+    assert!(tree.read(&format!("{id}/schemata")).starts_with("L3:0=f\n"));
+    assert_eq!(tree.read("schemata"), HAS);
+
+    container.start();
+    let pid_file = container.path("pid");
+    let exec = container.runtime("exec").arg("--pid-file").arg(&pid_file);
+    exec.arg(&container.id).arg("true").output().ok().silent();
+    for file in &files {
+        assert_ne!(tree.read(file), "", "{file}");
+    }
+
+    tree.write(&format!("{id}/schemata"), HAS);
+    let update = container.runtime("update").args(["--l3-cache-schema", "L3:0=3", "--mem-bw-schema", "MB:0=20"]);
+    update.arg(&container.id).output().ok().silent();
+    assert!(tree.read(&format!("{id}/schemata")).starts_with("MB:0=20\n"), "the last one is written last");
+
+    tree.write(&format!("{id}/schemata"), "    L3:0=003\n");
+    let expected = json!({
+        "l3_cache_schema_root": "L3:0=fff",
+        "l3_cache_schema": "L3:0=003",
+        "mem_bw_schema_root": "MB:0=100",
+        "schemata": ["L3:0=003"],
+        "cmt_stats": [{"llc_occupancy": 4096}],
+    });
+    assert_eq!(stats(&container), expected);
+
+    container.kill("KILL");
+    container.wait();
+    assert_eq!(tree.removed(), [""; 0]);
+    container.delete();
+    assert_eq!(tree.removed(), [id.clone(), id]);
+}
+
+#[test]
+fn a_class_that_is_there() {
+    differs!(Runc | Crun, "Debian's are older than most of it");
+    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    let bundle = Bundle::idle().set("/linux/intelRdt", json!({"closID": "gold", "l3CacheSchema": "L3:0=0fff"}));
+    let tree = Tree::new(&bundle);
+    tree.add_group("gold", "others");
+    let container = tree.shown_to(bundle, &[]).create();
+    assert_eq!(tree.read("gold/tasks"), container.pid.to_string());
+    container.start();
+    assert_eq!(stats(&container)["cmt_stats"], Value::Null, "what others use, too, is not told");
+    container.kill("KILL");
+    container.wait();
+    container.delete();
+    assert_eq!(tree.removed(), [""; 0]);
+}
+
+#[test]
+fn a_failed_create_changes_nothing() {
+    differs!(Runc | Crun, "Debian's are older than most of it");
+    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    let asking_for = |rdt: Value, program: &str| {
+        let bundle = Bundle::new().args(&[program]).set("/linux/intelRdt", rdt);
+        let (tree, id) = (Tree::new(&bundle), bundle.id.clone());
+        tree.add_group("gold", "others");
+        tree.add_group(&id, &id);
+        let bundle = tree.shown_to(bundle, &[&format!("/{id}/mon_groups")]);
+        bundle.write();
+        (bundle, tree)
+    };
+    let (bundle, tree) = asking_for(json!({"closID": "silver"}), "true");
+    bundle.refuses("create").names("linux.intelRdt.closID").ends("group \"silver\" is not there");
+    assert_eq!(tree.removed(), [""; 0]);
+
+    let (bundle, tree) = asking_for(json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}), "/no/such/program");
+    bundle.refuses("create").names("process.args[0]");
+    assert_ne!(tree.read(&format!("{}/tasks", bundle.id)), "", "it had been there by then");
+    assert_eq!(tree.removed(), [bundle.id.clone(), bundle.id.clone()]);
+}
+
+#[test]
+fn a_class_keeps_what_it_has() {
+    differs!(Runc | Crun, "Debian's are older than most of it");
+    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    let asking_for = |rdt: Value| {
+        let bundle = Bundle::new().args(&["/no/such/program"]).set("/linux/intelRdt", rdt);
+        let tree = Tree::new(&bundle);
+        tree.add_group("gold", "others");
+        let bundle = tree.shown_to(bundle, &[]);
+        bundle.write();
+        (bundle, tree)
+    };
+    let (bundle, tree) = asking_for(json!({"closID": "gold", "memBwSchema": "MB:0=90"}));
+    bundle.refuses("create").names("linux.intelRdt.memBwSchema").ends("is not what group \"gold\" has: MB:0=100");
+    assert_eq!((tree.read("gold/schemata").as_str(), tree.read("gold/tasks").as_str()), (HAS, ""));
+
+    let (bundle, tree) = asking_for(json!({"closID": "gold", "schemata": ["L3:0=f"]}));
+    bundle.refuses("create").names("process.args[0]");
+    assert_ne!(tree.read("gold/tasks"), "", "it had been there by then");
+    assert_eq!(tree.read("gold/schemata"), HAS);
 }

@@ -220,6 +220,12 @@ impl Bundle {
         self
     }
 
+    /// Runs all commands through this one, also those for what exists.
+    pub fn all_through(mut self, wrapper: impl IntoIterator<Item = String>) -> Self {
+        self.sandbox.caller.extend(wrapper);
+        self
+    }
+
     /// All commands are a user's without privileges, whose is the whole sandbox, and whose own id is root inside. Whoever
     /// runs the tests is that user, unless it is root.
     pub fn without_privileges(mut self) -> Self {

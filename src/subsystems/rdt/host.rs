@@ -28,18 +28,72 @@ pub fn expected(plan: &RdtPlan) -> Result<Placement> {
     })
 }
 
+/// A container's group, held open.
+#[derive(Debug)]
+struct Group {
+    resctrl: Resctrl,
+    directory: Directory,
+    /// Name of the one in it that counts for the container.
+    monitor: Option<String>,
+}
+
+impl Group {
+    fn of(placement: &Placement) -> Result<Self> {
+        let resctrl = open(&placement.mount_point)?;
+        let directory = resctrl.group(placement.group.as_deref()).within(|| PROPERTY)?;
+        Ok(Self { resctrl, directory, monitor: placement.monitor.clone() })
+    }
+
+    fn monitor(&self) -> Result<Option<Directory>> {
+        let opening = |name: &String| self.directory.child(MONITORS.as_ref())?.child(name.as_ref());
+        self.monitor.as_ref().map(opening).transpose().within(|| MONITORING)
+    }
+
+    /// KERNEL: who is counted in a group must be in the one above it first.
+    fn join(&self, pid: i32) -> Result<()> {
+        let pid = pid.to_string();
+        self.resctrl.write(&self.directory, TASKS, &pid).within(|| PROPERTY)?;
+        match self.monitor()? {
+            Some(monitor) => self.resctrl.write(&monitor, TASKS, &pid).within(|| MONITORING),
+            None => Ok(()),
+        }
+    }
+
+    fn schemata(&self) -> Result<String> {
+        self.directory.read(SCHEMATA).within(|| PROPERTY)
+    }
+
+    /// SPEC: one property after the other.
+    fn limit(&self, schemata: &Schemata) -> Result<()> {
+        let write = |schema: &Schema| {
+            let written = self.resctrl.write(&self.directory, SCHEMATA, &schema.lines);
+            written.within(|| schema.property.as_str())
+        };
+        schemata.0.iter().try_for_each(write)
+    }
+
+    fn give_back(&self, schemata: &str) -> Result<()> {
+        self.resctrl.write(&self.directory, SCHEMATA, schemata).within(|| PROPERTY)
+    }
+
+    fn update(&self, schemata: &Schemata, then: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = self.schemata()?;
+        self.limit(schemata).and_then(|()| then()).map_err(|error| match self.give_back(&before) {
+            Ok(()) => error,
+            Err(also) => error.also(&also),
+        })
+    }
+}
+
 /// The groups of a container that is being created. Dropped without [`Groups::keep`], what was made is removed, and a group
 /// that was there before gets back what it had.
 #[derive(Debug)]
 pub struct Groups {
-    resctrl: Resctrl,
-    group: Directory,
+    group: Group,
     /// Its name, if create made it.
     made: Option<String>,
     /// What one that was there before had.
     before: Option<String>,
-    /// That which counts, with its name.
-    monitor: Option<(String, Directory)>,
     /// Whether nobody else is meant to be in it.
     is_own: bool,
 }
@@ -47,14 +101,19 @@ pub struct Groups {
 impl Groups {
     /// Makes what is missing, and says what it gets. Nobody is inside yet.
     pub fn create(plan: &RdtPlan, placement: &mut Placement) -> Result<Self> {
-        let resctrl = open(&placement.mount_point)?;
-        // Whoever finds a group that another create has made finds it complete.
-        let _lock = resctrl.lock().within(|| PROPERTY)?;
-        let mut groups = Self::begin(resctrl, plan)?;
+        let groups = Self::create_in(open(&placement.mount_point)?, plan)?;
         placement.group_goes = plan.is_own && groups.made.is_some();
-        groups.limit(plan)?;
-        groups.count(plan)?;
         Ok(groups)
+    }
+
+    fn create_in(resctrl: Resctrl, plan: &RdtPlan) -> Result<Self> {
+        // Whoever finds a group that another create has made finds it complete.
+        let lock = resctrl.lock().within(|| PROPERTY)?;
+        let mut groups = Self::begin(resctrl, plan)?;
+        let complete = groups.limit(plan).and_then(|()| groups.count(plan));
+        // ORDER: what was made is taken back under it, too.
+        drop(lock);
+        complete.map(|()| groups)
     }
 
     fn begin(resctrl: Resctrl, plan: &RdtPlan) -> Result<Self> {
@@ -65,24 +124,31 @@ impl Groups {
             Some(name) => resctrl.make_group(name).within(property)?.then(|| name.clone()),
             None => None,
         };
-        let group = resctrl.group(plan.group.as_deref()).within(property)?;
-        Ok(Self { resctrl, group, made, before: None, monitor: None, is_own: plan.is_own })
+        let directory = resctrl.group(plan.group.as_deref()).within(property);
+        let directory =
+            directory.map_err(|error| match made.as_ref().map_or(Ok(()), |name| resctrl.remove_group(name)) {
+                Ok(()) => error,
+                Err(also) => error.also(&also),
+            })?;
+        let group = Group { resctrl, directory, monitor: None };
+        Ok(Self { group, made, before: None, is_own: plan.is_own })
     }
 
     fn limit(&mut self, plan: &RdtPlan) -> Result<()> {
         if self.made.is_none() && !plan.schemata.0.is_empty() {
-            let has = self.group.read(SCHEMATA).within(|| PROPERTY)?;
+            let has = self.group.schemata()?;
             for schema in plan.schemata.0.iter().filter(|schema| schema.must_match && !plan.is_own) {
                 self.check_match(schema, &has, plan)?;
             }
             self.before = Some(has);
         }
-        write(&self.resctrl, &self.group, &plan.schemata)
+        self.group.limit(&plan.schemata)
     }
 
     /// SPEC: a class that is there must be as the container wants it.
     fn check_match(&self, schema: &Schema, has: &str, plan: &RdtPlan) -> Result<()> {
-        let Some(found) = difference(&schema.lines, has, |resource| self.resctrl.step(resource)) else { return Ok(()) };
+        let step = |resource: &str| self.group.resctrl.step(resource);
+        let Some(found) = difference(&schema.lines, has, step) else { return Ok(()) };
         let asked = schema.lines.trim_end();
         let why = format!("{asked:?} is not what {} has: {found}", named(plan.group.as_deref()));
         Err(Error::invalid(schema.property.clone(), why))
@@ -90,46 +156,47 @@ impl Groups {
 
     fn count(&mut self, plan: &RdtPlan) -> Result<()> {
         let Some(name) = &plan.monitor else { return Ok(()) };
-        let making = || -> Result<Directory> {
+        let making = || -> Result<bool> {
             let unable = || Error::new(Kind::Unsupported, "this machine does not count what a group uses");
-            let monitors = self.group.find_child(MONITORS.as_ref())?.ok_or_else(unable)?;
-            if !self.resctrl.make(&monitors, name)? {
-                let why = format!("{} has a monitoring group {name:?} already", named(plan.group.as_deref()));
-                return Err(Error::new(Kind::AlreadyExists, why));
-            }
-            monitors.child(name.as_ref())
+            let monitors = self.group.directory.find_child(MONITORS.as_ref())?.ok_or_else(unable)?;
+            self.group.resctrl.make(&monitors, name)
         };
-        self.monitor = Some((name.clone(), making().within(|| MONITORING)?));
+        if !making().within(|| MONITORING)? {
+            let why = format!("{} has a monitoring group {name:?} already", named(plan.group.as_deref()));
+            return Err(Error::new(Kind::AlreadyExists, why).within(MONITORING));
+        }
+        self.group.monitor = Some(name.clone());
         Ok(())
     }
 
     /// Puts the first process into them; those that it makes will be there, too.
     pub fn join(&self, pid: i32) -> Result<()> {
-        put(&self.resctrl, &self.group, self.monitor.as_ref().map(|(_, monitor)| monitor), pid)
+        self.group.join(pid)
     }
 
     /// The container is complete: its groups stay.
     pub fn keep(mut self) {
-        (self.made, self.before, self.monitor) = (None, None, None);
+        (self.made, self.before, self.group.monitor) = (None, None, None);
     }
 
     fn take_back(&self) -> Result<()> {
-        if self.made.is_none() && self.before.is_none() && self.monitor.is_none() {
+        if self.made.is_none() && self.before.is_none() && self.group.monitor.is_none() {
             return Ok(());
         }
-        let _lock = self.resctrl.lock()?;
-        if let Some((name, _)) = &self.monitor {
-            resctrl::remove(&self.group.child(MONITORS.as_ref())?, name)?;
+        let _lock = self.group.resctrl.lock()?;
+        if let Some(name) = &self.group.monitor {
+            resctrl::remove(&self.group.directory.child(MONITORS.as_ref())?, name)?;
         }
         if let Some(before) = &self.before {
-            self.resctrl.write(&self.group, SCHEMATA, before)?;
+            self.group.give_back(before)?;
         }
-        self.removable().map_or(Ok(()), |name| self.resctrl.remove_group(name))
+        self.removable().map_or(Ok(()), |name| self.group.resctrl.remove_group(name))
     }
 
     /// What create has made, unless another container has come into a class meanwhile.
     fn removable(&self) -> Option<&str> {
-        let is_empty = || self.group.read(TASKS).map_or_else(|error| is_gone(&error), |tasks| tasks.is_empty());
+        let tasks = || self.group.directory.read(TASKS);
+        let is_empty = || tasks().map_or_else(|error| is_gone(&error), |tasks| tasks.is_empty());
         self.made.as_deref().filter(|_| self.is_own || is_empty())
     }
 }
@@ -142,53 +209,23 @@ impl Drop for Groups {
     }
 }
 
-/// A container's groups, opened.
-struct Opened {
-    resctrl: Resctrl,
-    group: Directory,
-    monitor: Option<Directory>,
-}
-
-impl Opened {
-    fn of(placement: &Placement) -> Result<Self> {
-        let resctrl = open(&placement.mount_point)?;
-        let opening = || -> Result<_> {
-            let group = resctrl.group(placement.group.as_deref())?;
-            let in_group = |name: &String| group.child(MONITORS.as_ref())?.child(name.as_ref());
-            let monitor = placement.monitor.as_ref().map(in_group).transpose()?;
-            Ok((group, monitor))
-        };
-        let (group, monitor) = opening().within(|| PROPERTY)?;
-        Ok(Self { resctrl, group, monitor })
-    }
-
-    fn update(&self, schemata: &Schemata, then: impl FnOnce() -> Result<()>) -> Result<()> {
-        let before = self.group.read(SCHEMATA).within(|| PROPERTY)?;
-        let updated = write(&self.resctrl, &self.group, schemata).and_then(|()| then());
-        updated.map_err(|error| match self.resctrl.write(&self.group, SCHEMATA, &before).within(|| PROPERTY) {
-            Ok(()) => error,
-            Err(also) => error.also(&also),
-        })
-    }
-}
-
 /// Puts a further process into a container's groups.
 pub fn join(placement: &Placement, pid: i32) -> Result<()> {
-    let opened = Opened::of(placement)?;
-    put(&opened.resctrl, &opened.group, opened.monitor.as_ref(), pid)
+    Group::of(placement)?.join(pid)
 }
 
 /// Changes what a container's group gets, and does `then`. If one of it fails, the group has what it had before.
 pub fn update(placement: &Placement, schemata: &Schemata, then: impl FnOnce() -> Result<()>) -> Result<()> {
-    Opened::of(placement)?.update(schemata, then)
+    Group::of(placement)?.update(schemata, then)
 }
 
 /// What a container's processes have used, and what they may use.
 pub fn read_stats(placement: &Placement) -> Result<Stats> {
-    let Opened { resctrl, group, monitor } = Opened::of(placement)?;
+    let group = Group::of(placement)?;
+    let monitor = group.monitor()?;
     // What others have used, too, says nothing.
-    let counts = monitor.as_ref().or(placement.group_goes.then_some(&group));
-    stats::read(&resctrl, &group, counts).within(|| PROPERTY)
+    let counts = monitor.as_ref().or(placement.group_goes.then_some(&group.directory));
+    stats::read(&group.resctrl, &group.directory, counts).within(|| PROPERTY)
 }
 
 /// Removes what create made for the container alone. What is gone is fine.
@@ -217,19 +254,6 @@ fn remove_from(resctrl: &Resctrl, placement: &Placement) -> Result<()> {
 fn open(mount_point: &Path) -> Result<Resctrl> {
     let gone = || Error::new(Kind::NotFound, format!("resctrl is not mounted at {mount_point:?} any more"));
     Resctrl::at(mount_point).and_then(|found| found.ok_or_else(gone)).within(|| PROPERTY)
-}
-
-/// SPEC: one property after the other.
-fn write(resctrl: &Resctrl, group: &Directory, schemata: &Schemata) -> Result<()> {
-    let write = |schema: &Schema| resctrl.write(group, SCHEMATA, &schema.lines).within(|| schema.property.as_str());
-    schemata.0.iter().try_for_each(write)
-}
-
-/// KERNEL: who is counted in a group must be in the one above it first.
-fn put(resctrl: &Resctrl, group: &Directory, monitor: Option<&Directory>, pid: i32) -> Result<()> {
-    let pid = pid.to_string();
-    resctrl.write(group, TASKS, &pid).within(|| PROPERTY)?;
-    monitor.map_or(Ok(()), |monitor| resctrl.write(monitor, TASKS, &pid).within(|| MONITORING))
 }
 
 /// On a tree of plain directories, which a test fills after each step, as the kernel does at once. The kernel removes a group with
@@ -457,21 +481,18 @@ mod tests {
         let fake = Fake::new();
         fs::write(fake.path("info/last_cmd_status"), "Mask f0f not allowed\n").unwrap();
         let plan = own(schemata("L3:0=f0f", ""));
-        let mut groups = Groups::begin(fake.resctrl(), &plan).unwrap();
-        let error = groups.limit(&plan).unwrap_err().to_string();
+        let before = std::time::Instant::now();
+        let error = Groups::create_in(fake.resctrl(), &plan).unwrap_err().to_string();
         assert_eq!(error, "cache: openat2(\"schemata\"): no such file or directory (Mask f0f not allowed)");
-        drop(groups);
-        assert!(!fake.exists("c1"));
+        // Taken back, without waiting for our own lock.
+        assert!(!fake.exists("c1") && before.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]
     fn an_update_that_fails_changes_nothing() {
         let fake = Fake::new().with_group("gold");
-        let opened = |resctrl: Resctrl| {
-            let group = resctrl.group(Some("gold")).unwrap();
-            Opened { resctrl, group, monitor: None }
-        };
-        let gold = opened(fake.resctrl());
+        let directory = fake.resctrl().group(Some("gold")).unwrap();
+        let gold = Group { resctrl: fake.resctrl(), directory, monitor: None };
         let failed = gold.update(&schemata("L3:0=f", ""), || Err(Error::new(Kind::Failed, "limits")));
         assert_eq!(failed.unwrap_err().to_string(), "limits");
         assert_eq!(fake.read("gold/schemata"), HAS);

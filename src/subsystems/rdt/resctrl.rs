@@ -23,8 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Resctrl(Directory);
 
+/// The kernel makes this directory for it, on machines that have it.
+const USUAL: &str = "/sys/fs/resctrl";
+
 /// Where it is mounted.
 pub fn mount_point() -> Result<PathBuf> {
+    if Resctrl::at(Path::new(USUAL))?.is_some() {
+        return Ok(USUAL.into());
+    }
     let table = procfs::read_own("/proc/self/mountinfo")?;
     for place in mount_points(&table) {
         // Something else may be mounted over it.
@@ -33,7 +39,8 @@ pub fn mount_point() -> Result<PathBuf> {
         }
     }
     let why = "resctrl is not mounted";
-    Err(Error::new(Kind::Unsupported, why).hint("mount -t resctrl resctrl /sys/fs/resctrl, if this machine has it"))
+    Err(Error::new(Kind::Unsupported, why)
+        .hint(format_args!("mount -t resctrl resctrl {USUAL}, if this machine has it")))
 }
 
 /// `36 35 0:30 / /sys/fs/resctrl rw shared:9 - resctrl resctrl rw` (proc_pid_mountinfo(5)). A bind mount of a group has another
