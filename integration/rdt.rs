@@ -46,6 +46,24 @@ fn what_cannot_be_meant_is_refused() {
     }
 }
 
+/// SPEC: nor may anybody.
+#[test]
+fn nobody_looks_for_it_who_does_not_ask_for_it() {
+    requires!(strace_can_poke(), "strace");
+    let files_of = |bundle: Bundle| {
+        let log = bundle.path("strace");
+        let traced =
+            ["strace", "--quiet=all", "-f", "-e", "trace=%file", "-o", log.to_str().unwrap()].map(str::to_owned);
+        let bundle = bundle.all_through(traced);
+        bundle.write();
+        let _ = bundle.command("run").output();
+        fs::read_to_string(log).unwrap()
+    };
+    assert!(!files_of(Bundle::new()).contains("resctrl"));
+    differs!(Runc | Crun, "goes on without");
+    assert!(files_of(Bundle::new().set("/linux/intelRdt", json!({}))).contains("/sys/fs/resctrl"));
+}
+
 const HAS: &str = "    MB:0=100\n    L3:0=fff\n";
 
 /// A tree in the place of resctrl, in a mount namespace of its own.
@@ -143,9 +161,7 @@ fn a_group_of_its_own() {
     assert_eq!(tree.read("schemata"), HAS);
 
     container.start();
-    let pid_file = container.path("pid");
-    let exec = container.runtime("exec").arg("--pid-file").arg(&pid_file);
-    exec.arg(&container.id).arg("true").output().ok().silent();
+    container.runtime("exec").arg(&container.id).arg("true").output().ok().silent();
     for file in &files {
         assert_ne!(tree.read(file), "", "{file}");
     }
@@ -189,47 +205,45 @@ fn a_class_that_is_there() {
     assert_eq!(tree.removed(), [""; 0]);
 }
 
-#[test]
-fn a_failed_create_changes_nothing() {
-    differs!(Runc | Crun, "Debian's are older than most of it");
-    requires!(strace_can_poke(), "an strace that can change what calls answer");
-    let asking_for = |rdt: Value, program: &str| {
-        let bundle = Bundle::new().args(&[program]).set("/linux/intelRdt", rdt);
-        let (tree, id) = (Tree::new(&bundle), bundle.id.clone());
-        tree.add_group("gold", "others");
-        tree.add_group(&id, &id);
-        let bundle = tree.shown_to(bundle, &[&format!("/{id}/mon_groups")]);
-        bundle.write();
-        (bundle, tree)
-    };
-    let (bundle, tree) = asking_for(json!({"closID": "silver"}), "true");
-    bundle.refuses("create").names("linux.intelRdt.closID").ends("group \"silver\" is not there");
-    assert_eq!(tree.removed(), [""; 0]);
-
-    let (bundle, tree) = asking_for(json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}), "/no/such/program");
-    bundle.refuses("create").names("process.args[0]");
-    assert_ne!(tree.read(&format!("{}/tasks", bundle.id)), "", "it had been there by then");
-    assert_eq!(tree.removed(), [bundle.id.clone(), bundle.id.clone()]);
+/// A bundle whose program is not there, with a tree that has the class `gold`.
+fn doomed(rdt: Value) -> (Bundle, Tree) {
+    let bundle = Bundle::new().args(&["/no/such/program"]).set("/linux/intelRdt", rdt);
+    let tree = Tree::new(&bundle);
+    tree.add_group("gold", "others");
+    (bundle, tree)
 }
 
 #[test]
-fn a_class_keeps_what_it_has() {
+fn a_failed_create_removes_what_it_made() {
     differs!(Runc | Crun, "Debian's are older than most of it");
     requires!(strace_can_poke(), "an strace that can change what calls answer");
-    let asking_for = |rdt: Value| {
-        let bundle = Bundle::new().args(&["/no/such/program"]).set("/linux/intelRdt", rdt);
-        let tree = Tree::new(&bundle);
-        tree.add_group("gold", "others");
+    let (bundle, tree) = doomed(json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}));
+    let id = bundle.id.clone();
+    tree.add_group(&id, &id);
+    let bundle = tree.shown_to(bundle, &[&format!("/{id}/mon_groups")]);
+    bundle.write();
+    bundle.refuses("create").names("process.args[0]");
+    assert_ne!(tree.read(&format!("{id}/tasks")), "", "it had been there by then");
+    assert_eq!(tree.removed(), [id.clone(), id]);
+}
+
+#[test]
+fn a_failed_create_leaves_a_class_what_it_has() {
+    differs!(Runc | Crun, "Debian's are older than most of it");
+    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    let refused = |rdt: Value, property: &str, cause: &str| {
+        let (bundle, tree) = doomed(rdt);
         let bundle = tree.shown_to(bundle, &[]);
         bundle.write();
-        (bundle, tree)
+        bundle.refuses("create").names(property).ends(cause);
+        assert_eq!((tree.read("gold/schemata").as_str(), tree.removed().len()), (HAS, 0));
+        tree.read("gold/tasks")
     };
-    let (bundle, tree) = asking_for(json!({"closID": "gold", "memBwSchema": "MB:0=90"}));
-    bundle.refuses("create").names("linux.intelRdt.memBwSchema").ends("is not what group \"gold\" has: MB:0=100");
-    assert_eq!((tree.read("gold/schemata").as_str(), tree.read("gold/tasks").as_str()), (HAS, ""));
-
-    let (bundle, tree) = asking_for(json!({"closID": "gold", "schemata": ["L3:0=f"]}));
-    bundle.refuses("create").names("process.args[0]");
-    assert_ne!(tree.read("gold/tasks"), "", "it had been there by then");
-    assert_eq!(tree.read("gold/schemata"), HAS);
+    let asked = json!({"closID": "gold", "memBwSchema": "MB:0=90"});
+    let cause = "is not what group \"gold\" has: MB:0=100";
+    assert_eq!(refused(asked, "linux.intelRdt.memBwSchema", cause), "");
+    let cause = "group \"silver\" is not there";
+    assert_eq!(refused(json!({"closID": "silver"}), "linux.intelRdt.closID", cause), "");
+    let asked = json!({"closID": "gold", "schemata": ["L3:0=f"]});
+    assert_ne!(refused(asked, "process.args[0]", "no such file or directory"), "", "it had been there by then");
 }

@@ -34,16 +34,21 @@ fn exec_process(container: &Container, script: &str, change: impl FnOnce(&mut Va
 #[test]
 fn policies_of_everybody() {
     differs!(Runc | Crun, "Debian's are older than the property");
-    let own = scheduling(&fs::read_to_string("/proc/self/stat").unwrap());
-    assert_eq!(own.2, 0, "the tests themselves are not run with a special policy");
     for (scheduler, expected) in [
         (json!({"policy": "SCHED_OTHER", "nice": 7}), (7, 0, 0)),
         (json!({"policy": "SCHED_OTHER", "nice": -7}), (-7, 0, 0)),
         (json!({"policy": "SCHED_BATCH", "nice": 3}), (3, 0, 3)),
-        (json!({"policy": "SCHED_IDLE"}), (0, 0, 5)),
+        (json!({"policy": "SCHED_IDLE"}), (own_nice(), 0, 5)),
     ] {
         has_scheduler(Bundle::idle(), &scheduler, expected);
     }
+}
+
+/// It stays, where the policy has none.
+fn own_nice() -> i32 {
+    let (nice, _, policy) = scheduling(&fs::read_to_string("/proc/self/stat").unwrap());
+    assert_eq!(policy, 0, "the tests themselves are not run with a special policy");
+    nice
 }
 
 /// Also from a caller who has another one.
@@ -60,8 +65,8 @@ fn realtime_policies() {
     differs!(Runc | Crun, "Debian's are older than the property");
     requires!(realtime_is_taken(), "CAP_SYS_NICE, and realtime for this cgroup");
     for (scheduler, expected) in [
-        (json!({"policy": "SCHED_FIFO", "priority": 11}), (0, 11, 1)),
-        (json!({"policy": "SCHED_RR", "priority": 99}), (0, 99, 2)),
+        (json!({"policy": "SCHED_FIFO", "priority": 11}), (own_nice(), 11, 1)),
+        (json!({"policy": "SCHED_RR", "priority": 99}), (own_nice(), 99, 2)),
     ] {
         has_scheduler(with_realtime(Bundle::idle()), &scheduler, expected);
     }
@@ -219,7 +224,6 @@ fn a_narrow_caller_does_not_narrow_the_program() {
 fn memory_policies() {
     differs!(Runc | Crun, "Debian's are older than the property");
     requires!(fs::exists("/proc/self/numa_maps").unwrap(), "a kernel with memory nodes");
-    // MPOL_PREFERRED_MANY and MPOL_WEIGHTED_INTERLEAVE are not in every kernel.
     for (policy, expected) in [
         (json!({"mode": "MPOL_DEFAULT"}), "default"),
         (json!({"mode": "MPOL_LOCAL"}), "local"),
@@ -229,13 +233,33 @@ fn memory_policies() {
         (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}), "interleave=relative:0"),
         (json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}), "prefer (many):0"),
     ] {
-        // The caller's own is another one in any case.
-        let container = with_interleaved_memory(|| Bundle::idle().set("/linux/memoryPolicy", policy.clone()).start());
-        let of_exec = with_interleaved_memory(|| exec(&container, "cat /proc/self/numa_maps"));
-        for maps in [container.proc("numa_maps"), of_exec] {
-            let line = maps.lines().find(|line| line.contains("stack") || line.contains("heap")).unwrap_or_default();
-            assert!(line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(expected)), "{policy}: {maps}");
-        }
+        has_memory_policy(&policy, expected);
+    }
+}
+
+#[test]
+fn memory_policies_of_later_kernels() {
+    differs!(Runc | Crun, "Debian's are older than the property");
+    requires!(weighted_interleaving_is_known(), "a kernel with memory nodes, 6.9 or later");
+    has_memory_policy(&json!({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}), "weighted interleave:0");
+    // That one is older, but was not shown.
+    let balanced = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]});
+    has_memory_policy(&balanced, "bind=balancing:0");
+}
+
+fn weighted_interleaving_is_known() -> bool {
+    const WEIGHTED_INTERLEAVE: u32 = 6;
+    std::thread::spawn(|| set_memory_policy(WEIGHTED_INTERLEAVE, &[1]).is_ok()).join().unwrap()
+}
+
+/// From a caller who has another one: of the program, and of one by exec.
+#[track_caller]
+fn has_memory_policy(policy: &Value, expected: &str) {
+    let container = with_interleaved_memory(|| Bundle::idle().set("/linux/memoryPolicy", policy.clone()).start());
+    let of_exec = with_interleaved_memory(|| exec(&container, "cat /proc/self/numa_maps"));
+    for maps in [container.proc("numa_maps"), of_exec] {
+        let line = maps.lines().find(|line| line.contains("stack") || line.contains("heap")).unwrap_or_default();
+        assert!(line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(expected)), "{policy}: {maps}");
     }
 }
 

@@ -69,12 +69,10 @@ impl Rdt {
 }
 
 fn check_class(id: Option<String>) -> Result<Class> {
-    match id.as_deref() {
-        None => return Ok(Class::Own),
-        Some("/") => return Ok(Class::Default),
-        Some(_) => {}
+    let Some(id) = id else { return Ok(Class::Own) };
+    if id == "/" {
+        return Ok(Class::Default);
     }
-    let id = id.unwrap_or_default();
     match why_not_a_group(&id) {
         Some(why) => Err(Error::invalid("linux.intelRdt.closID", format!("{id:?} is no name of a group: {why}"))),
         None => Ok(Class::Named(id)),
