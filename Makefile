@@ -11,11 +11,12 @@ ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugi
 # A peer's reports are not ours.
 REPORTS  := target/reports$(if $(CORTEN),-of-peer)
 GUEST    := target/guest
+RULES    := $(REPORTS)/rules
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit integration integration-hybrid integration-cgroup2 engines test-guest tests fuzz \
-    bench-seccomp conformance-runtime-tools packages lint-packages engine-packages fuzz-packages install
+.PHONY: build debug demo test lint unit rules integration integration-hybrid integration-cgroup2 engines test-guest tests fuzz \
+    conformance bench-seccomp conformance-runtime-tools packages lint-packages engine-packages fuzz-packages install
 
 build: packages
 	cargo build --release --bins
@@ -26,9 +27,9 @@ debug: packages
 demo: build
 	integration/demo $(RELEASE)
 
-# Formatting, lints, layers (a unit test), unit tests, integration tests on both views of the machine's cgroups, engines, and a
-# little fuzzing.
-test: lint unit integration engines fuzz
+# Formatting, lints, layers (a unit test), unit tests, the table of the specification's rules, integration tests on both views of
+# the machine's cgroups, engines, and a little fuzzing.
+test: lint unit rules integration engines fuzz
 test: FUZZ_SECONDS = 20
 
 lint: lint-packages
@@ -40,6 +41,15 @@ lint: lint-packages
 unit: packages
 	cargo test --lib --bins
 	cargo test --doc
+
+# No rule of the specification without a row in integration/spec_rules, no row without tests that exist, and docs/conformance.md
+# is what they say.
+rules: tests
+	mkdir -p $(RULES)
+	cargo test --lib --bins -- --list --format terse >$(RULES)/unit-tests
+	$(TESTS) --list --format terse >$(RULES)/container-tests
+	integration/conformance check $(RULES)/unit-tests $(RULES)/container-tests
+	integration/conformance document | diff docs/conformance.md -
 
 # As the machine is, and with a pure cgroup v2 hierarchy in a private mount namespace.
 integration: integration-hybrid integration-cgroup2
@@ -55,6 +65,18 @@ test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-di
 
 tests: packages
 	$(call test_binary,--test integration,$(TESTS))
+
+# The tests of the specification's rules, and what came of each rule. What `make test-guest` has found is shown as well if the
+# program has not changed since. Writes docs/conformance.md.
+named = --exact $$(integration/conformance names $(1))
+conformance: tests
+	mkdir -p $(RULES)
+	integration/conformance document >docs/conformance.md
+	-cargo test --lib --bins -- $(call named,unit) >$(RULES)/unit.out
+	-integration/suite $(RULES)/hybrid $(TESTS) $(call named,container) >/dev/null
+	-integration/cgroup2-view integration/suite $(RULES)/cgroup2 $(TESTS) $(call named,container) >/dev/null
+	integration/conformance table $(addprefix $(RULES)/,unit hybrid cgroup2) \
+	    $$(cmp -s $(DEBUG) $(GUEST)/corten && echo $(GUEST_REPORTS))
 
 # The program under real engines: `make engines FILTER=docker::exec` for some of the cases, and with CORTEN=/usr/sbin/runc for runc.
 engines: debug engine-packages

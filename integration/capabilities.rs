@@ -6,6 +6,7 @@ use std::fs;
 use corten::config::process::CAPABILITIES;
 use serde_json::{Value, json};
 
+use crate::support::run::Output;
 use crate::support::{Bundle, differs};
 
 const CHOWN: u64 = 1 << 0;
@@ -23,10 +24,14 @@ fn sets(status: &str) -> BTreeMap<String, u64> {
     status.lines().filter_map(row).collect()
 }
 
-fn sets_with(capabilities: Value, uid: u32) -> BTreeMap<String, u64> {
+fn run_with(capabilities: Value, uid: u32) -> Output {
     let bundle = Bundle::new().args(&["grep", "^Cap", "/proc/self/status"]).set("/process/noNewPrivileges", false);
+    bundle.set("/process/capabilities", capabilities).set("/process/user/uid", uid).run().ok()
+}
+
+fn sets_with(capabilities: Value, uid: u32) -> BTreeMap<String, u64> {
     // There may be warnings.
-    sets(&bundle.set("/process/capabilities", capabilities).set("/process/user/uid", uid).run().ok().stdout)
+    sets(&run_with(capabilities, uid).stdout)
 }
 
 fn five(inheritable: u64, permitted: u64, effective: u64, bounding: u64, ambient: u64) -> BTreeMap<String, u64> {
@@ -131,7 +136,9 @@ fn an_ungrantable_capability_is_no_error() {
     let names = json!(["CAP_KILL", "CAP_SYS_RESOURCE"]);
     let capabilities =
         json!({"bounding": names, "permitted": names, "effective": names, "inheritable": names, "ambient": names});
-    assert_eq!(sets_with(capabilities, 1000), five(KILL, KILL, KILL, KILL, KILL));
+    let output = run_with(capabilities, 1000);
+    assert_eq!(sets(&output.stdout), five(KILL, KILL, KILL, KILL, KILL));
+    assert!(output.stderr.contains("CAP_SYS_RESOURCE cannot be granted here"), "{output:#?}");
 }
 
 #[test]

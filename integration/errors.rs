@@ -74,6 +74,116 @@ fn value_text(value: &Value) -> String {
     value.as_str().unwrap_or("RLIMIT_BOGUS").to_owned()
 }
 
+/// A `Value` cannot hold such an object.
+#[test]
+fn a_name_that_stands_twice() {
+    differs!(Runc | Crun, "takes the last");
+    let bundle = Bundle::new();
+    let text = bundle.config.to_string();
+    let twice = text.replacen('{', "{\"hostname\":\"one\",", 1);
+    with_config(twice).refuses("create").names("hostname").because("stands twice");
+    let deep = text.replacen("\"path\":", "\"path\":\"a\",\"path\":", 1);
+    assert_ne!(deep, text);
+    with_config(deep).refuses("create").names("root.path").because("stands twice");
+}
+
+/// `/linux/devices/0/path` is `linux.devices[0].path`.
+fn property_at(pointer: &str) -> String {
+    let join = |property: String, key: &str| match key.parse::<usize>() {
+        Ok(index) => format!("{property}[{index}]"),
+        Err(_) if property.is_empty() => key.to_owned(),
+        Err(_) => format!("{property}.{key}"),
+    };
+    pointer.split('/').skip(1).fold(String::new(), join)
+}
+
+/// A configuration in which each of these properties is right.
+fn with_all_of_them() -> Bundle {
+    let condition = json!({"index": 0, "value": 0, "op": "SCMP_CMP_EQ"});
+    let rule = json!({"names": ["mkdir"], "action": "SCMP_ACT_LOG", "args": [condition]});
+    let disk = json!({"major": 8, "minor": 0, "weight": 100, "rate": 100});
+    let resources = json!({
+        "devices": [{"allow": true, "access": "r"}],
+        "cpu": {"quota": 5000},
+        "blockIO": {"weightDevice": [disk], "throttleReadBpsDevice": [disk], "throttleWriteIOPSDevice": [disk]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+        "network": {"priorities": [{"name": "lo", "priority": 1}]},
+        "rdma": {"mlx5_0": {"hcaHandles": 1}},
+    });
+    Bundle::new()
+        .set("/process/scheduler", json!({"policy": "SCHED_OTHER"}))
+        .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 4}))
+        .set("/linux/personality", json!({"domain": "LINUX"}))
+        .set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}))
+        .set("/linux/devices", json!([{"type": "p", "path": "/fifo"}]))
+        .set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+        .set("/linux/resources", resources)
+}
+
+/// What the text of the specification makes invalid, beside what has a test of its own. `null` is absent.
+#[test]
+fn values_that_the_specification_rules_out() {
+    differs!(Runc | Crun, "takes some of it");
+    for (pointer, values) in [
+        ("/process/scheduler/policy", json!([null, "SCHED_NO", "SCHED_ISO", 0])),
+        ("/process/scheduler/flags", json!([["SCHED_FLAG_NO"]])),
+        ("/process/scheduler/nice", json!([20, -21])),
+        ("/process/scheduler/priority", json!([1])),
+        ("/process/scheduler/runtime", json!([1])),
+        ("/process/ioPriority/class", json!([null, "IOPRIO_CLASS_NO"])),
+        ("/process/ioPriority/priority", json!([null, -1, 8])),
+        ("/process/execCPUAffinity/initial", json!(["a", "1-0"])),
+        ("/process/execCPUAffinity/final", json!(["0,", 3])),
+        ("/process/oomScoreAdj", json!([1 << 31, 0.5])),
+        ("/linux/personality/domain", json!([null, "BSD"])),
+        ("/linux/personality/flags", json!([["ADDR_NO_RANDOMIZE"]])),
+        ("/linux/memoryPolicy/mode", json!([null, "MPOL_NO"])),
+        ("/linux/memoryPolicy/nodes", json!([null, "", "a"])),
+        ("/linux/memoryPolicy/flags", json!([["MPOL_F_NO"]])),
+        ("/linux/devices/0/type", json!([null, "", "x"])),
+        ("/linux/devices/0/path", json!([null, "fifo"])),
+        ("/linux/devices/0/fileMode", json!([512, -1])),
+        ("/linux/resources/devices/0/allow", json!([null, "yes"])),
+        ("/linux/resources/devices/0/type", json!(["p", "x"])),
+        ("/linux/resources/devices/0/access", json!(["x"])),
+        ("/linux/resources/memory/limit", json!([-2, "64M"])),
+        ("/linux/resources/memory/swappiness", json!([101, -1])),
+        ("/linux/resources/cpu/burst", json!([6000])),
+        ("/linux/resources/cpu/idle", json!([2])),
+        ("/linux/resources/cpu/cpus", json!(["a"])),
+        ("/linux/resources/pids/limit", json!([-2, "many"])),
+        ("/linux/resources/blockIO/weight", json!([70_000])),
+        ("/linux/resources/blockIO/weightDevice/0", json!([{"major": 8, "minor": 0}])),
+        ("/linux/resources/blockIO/weightDevice/0/major", json!([null])),
+        ("/linux/resources/blockIO/throttleReadBpsDevice/0/minor", json!([null])),
+        ("/linux/resources/blockIO/throttleReadBpsDevice/0/rate", json!([null, -1])),
+        ("/linux/resources/blockIO/throttleWriteIOPSDevice/0/rate", json!([null])),
+        ("/linux/resources/hugepageLimits/0/pageSize", json!([null, "64kB", "2"])),
+        ("/linux/resources/hugepageLimits/0/limit", json!([null, -1])),
+        ("/linux/resources/network/priorities/0/name", json!([null])),
+        ("/linux/resources/network/priorities/0/priority", json!([null])),
+        ("/linux/resources/rdma/mlx5_0", json!([{}])),
+        ("/linux/resources/unified", json!([{"memory.high": 5}])),
+        ("/linux/seccomp/defaultAction", json!([null, "SCMP_ACT_NO"])),
+        ("/linux/seccomp/defaultErrnoRet", json!([1])),
+        ("/linux/seccomp/architectures", json!([["SCMP_ARCH_NO"]])),
+        ("/linux/seccomp/flags", json!([["SECCOMP_FILTER_FLAG_NO"]])),
+        ("/linux/seccomp/listenerMetadata", json!(["x"])),
+        ("/linux/seccomp/syscalls/0/names", json!([null, []])),
+        ("/linux/seccomp/syscalls/0/action", json!([null, "SCMP_ACT_NO"])),
+        ("/linux/seccomp/syscalls/0/errnoRet", json!([1])),
+        ("/linux/seccomp/syscalls/0/args/0/index", json!([null, 6, -1])),
+        ("/linux/seccomp/syscalls/0/args/0/value", json!([null, -1])),
+        ("/linux/seccomp/syscalls/0/args/0/op", json!([null, "SCMP_CMP_NO"])),
+        ("/linux/uidMappings", json!([[{"containerID": 0, "size": 1}]])),
+        ("/linux/cgroupsPath", json!([["/a"]])),
+    ] {
+        for value in values.as_array().unwrap() {
+            with_all_of_them().set(pointer, value.clone()).create_fails().names(&property_at(pointer));
+        }
+    }
+}
+
 #[test]
 fn a_namespace_listed_twice() {
     differs!(Crun, "takes the last");

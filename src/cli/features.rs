@@ -158,7 +158,10 @@ fn seccomp_features() -> Seccomp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten::config::Config;
+    use corten::subsystems::mounts::options::Options;
     use oci_spec::runtime::Arch;
+    use serde_json::{Value, json};
 
     #[test]
     fn nothing_is_left_to_guess() {
@@ -171,5 +174,49 @@ mod tests {
         assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);
         assert!(linux.seccomp().as_ref().unwrap().archs().as_ref().unwrap().contains(&Arch::ScmpArchX86_64));
         assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\""), "{text}");
+    }
+
+    /// SPEC(features): each word is known where a configuration may have it, and makes no warning.
+    #[test]
+    fn what_is_listed_is_taken() {
+        let features: Value = serde_json::from_str(&document().unwrap()).unwrap();
+        let linux = &features["linux"];
+        let rule = json!({"names": ["mkdir"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 1, "op": ""}]});
+        let mut config = json!({
+            "ociVersion": "1.3.0", "root": {"path": "rootfs"},
+            "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"], "capabilities": {"bounding": [""]}},
+            "linux": {
+                "namespaces": [{"type": "", "path": "/proc/1/ns/x"}],
+                "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/a", "architectures": [""], "flags": [""],
+                            "syscalls": [rule]},
+                "memoryPolicy": {"mode": "", "nodes": "0", "flags": [""]}
+            }
+        });
+        let places = [
+            (&linux["namespaces"], "/linux/namespaces/0/type"),
+            (&linux["capabilities"], "/process/capabilities/bounding/0"),
+            (&linux["seccomp"]["actions"], "/linux/seccomp/syscalls/0/action"),
+            (&linux["seccomp"]["operators"], "/linux/seccomp/syscalls/0/args/0/op"),
+            (&linux["seccomp"]["archs"], "/linux/seccomp/architectures/0"),
+            (&linux["seccomp"]["knownFlags"], "/linux/seccomp/flags/0"),
+            (&linux["memoryPolicy"]["modes"], "/linux/memoryPolicy/mode"),
+            (&linux["memoryPolicy"]["flags"], "/linux/memoryPolicy/flags/0"),
+        ];
+        let names = |list: &Value| list.as_array().unwrap().clone();
+        places.iter().for_each(|(list, place)| *config.pointer_mut(place).unwrap() = names(list).remove(0));
+        for (list, place) in places {
+            for name in names(list) {
+                *config.pointer_mut(place).unwrap() = name.clone();
+                let policy = &mut config["linux"]["memoryPolicy"];
+                let takes_none = policy["mode"] == "MPOL_DEFAULT" || policy["mode"] == "MPOL_LOCAL";
+                policy["nodes"] = if takes_none { "" } else { "0" }.into();
+                let config =
+                    Config::parse(config.to_string().as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(config.warnings, Vec::<String>::new(), "{name}");
+            }
+        }
+        for name in names(&features["mountOptions"]) {
+            assert_eq!(Options::parse(name.as_str()).data, [], "{name} would be the filesystem's");
+        }
     }
 }

@@ -399,7 +399,12 @@ mod tests {
                 ("env", process(json!({"env": ["A=1", "B"]})), "process.env[1]: \"B\" has no \"=\""),
                 ("env key", process(json!({"env": ["=1"]})), "process.env[0]: \"=1\" has no name before \"=\""),
                 (
-                    "width",
+                    "no height",
+                    process(json!({"terminal": true, "consoleSize": {"width": 5}})),
+                    "process.consoleSize.height: is required",
+                ),
+                (
+                    "no width",
                     process(json!({"terminal": true, "consoleSize": {"height": 5}})),
                     "process.consoleSize.width: is required",
                 ),
