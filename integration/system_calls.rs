@@ -45,6 +45,7 @@ fn counted(trace: &str) -> BTreeMap<String, u32> {
 #[test]
 fn run_of_the_default_configuration() {
     differs!(Runc | Crun, "the ceilings are ours");
+    requires!(rustix::process::geteuid().is_root(), "root, for whom the configuration is");
     requires!(Run::new("sh").args(["-c", "strace true"]).output().status.success(), "strace, which may trace");
     requires!(cgroup::hierarchies().len() <= HIERARCHIES, "a machine with as few hierarchies");
     let bundle = Bundle::new();
