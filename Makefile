@@ -8,6 +8,8 @@ DEBUG    := target/$(TARGET)/debug/corten
 TESTS    := target/integration
 # What the tests under engines install.
 ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugins iptables iproute2 protobuf-compiler runc
+# What it is measured against.
+BENCHED  := crun runc
 # A peer's reports are not ours.
 REPORTS  := target/reports$(if $(CORTEN),-of-peer)
 GUEST    := target/guest
@@ -16,7 +18,7 @@ RULES    := $(REPORTS)/rules
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: build debug demo test lint unit rules integration integration-hybrid integration-cgroup2 engines test-guest tests fuzz \
-    conformance bench-seccomp conformance-runtime-tools packages lint-packages engine-packages fuzz-packages install
+    conformance bench bench-seccomp conformance-runtime-tools packages lint-packages engine-packages fuzz-packages install
 
 build: packages
 	cargo build --release --bins
@@ -63,6 +65,8 @@ integration-cgroup2: tests
 # The test binaries, under names that are known: cargo test WHAT..., linked to a name.
 test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-diagnostics | sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')" $(2)
 
+bench_binary = ln -f "$$(cargo bench $(1) --no-run --message-format json-render-diagnostics | sed -n 's/.*"kind":\["bench"\].*"executable":"\([^"]*\)".*/\1/p')" $(2)
+
 tests: packages
 	$(call test_binary,--test integration,$(TESTS))
 
@@ -101,6 +105,15 @@ fuzz: fuzz-packages
 	integration/fuzz/run $(FUZZ_SECONDS)
 
 # Docker's default profile compiled and loaded, beside libseccomp's filters.
+# What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine. Writes
+# docs/benchmarks.md.
+BENCH_ROUNDS := 40
+bench: build
+	$(call install,$(BENCHED))
+	$(call bench_binary,--bench launch,target/bench-launch)
+	$(call bench_binary,--bench floor,target/bench-floor)
+	benches/run $(RELEASE) $(BENCH_ROUNDS) >docs/benchmarks.md
+
 bench-seccomp: packages
 	cargo bench --bench seccomp
 
