@@ -59,6 +59,7 @@ mod pidfile;
 mod process;
 mod propagation;
 mod ps;
+mod readiness;
 mod resources;
 mod rlimits;
 mod rootfs;

@@ -13,6 +13,7 @@ pub mod namespaces;
 pub mod net_devices;
 pub mod network;
 pub mod process;
+pub mod readiness;
 pub mod seccomp;
 pub mod sysctl;
 pub mod terminal;
