@@ -116,11 +116,20 @@ fn start_ends_with_a_program_that_is_never_ready() {
 fn nothing_but_readiness_is_passed_on() {
     requires!(probe::exists(), "gcc");
     differs!(Runc | Crun, "passes on lines that it does not know");
-    let script = "
+    let (bundle, manager, go) = waiting(
+        "
         notify READY=0 READY=12 XREADY=1 'READY=1 ' STATUS=READY=1 MAINPID=1 WATCHDOG=trigger STOPPING=1 BARRIER=1 ''
         notify \"$(yes x | head -c 5000; echo; echo READY=1)\"
-        notify \"$(printf 'STATUS=up\\nMAINPID=1\\nREADY=1\\nFDSTORE=1')\"";
-    is_heard(service(&format!("{script}; {STAY}")));
+        echo said; go
+        notify \"$(printf 'STATUS=up\\nMAINPID=1\\nREADY=1\\nFDSTORE=1')\"",
+    );
+    let container = bundle.create();
+    let start = manager.starts(&container).spawn();
+    container.says("said");
+    assert!(!manager.is_told_within(A_MOMENT), "told before the program is ready");
+    fs::write(go, "").unwrap();
+    drop(manager.hears_ready(container.pid));
+    start.wait().ok().silent();
 }
 
 #[test]
