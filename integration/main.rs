@@ -60,6 +60,7 @@ mod process;
 mod propagation;
 mod ps;
 mod rdt;
+mod readiness;
 mod resources;
 mod rlimits;
 mod rootfs;

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod container;
 pub mod holder;
+pub mod manager;
 pub mod mountinfo;
 pub mod peer;
 pub mod probe;

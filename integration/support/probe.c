@@ -1,10 +1,12 @@
 /* Makes a system call and says what came of it: `probe NUMBER ARGUMENT...`; `probe 32 NUMBER` makes it as a program of 32 bits,
-   `probe value NUMBER ARGUMENT...` says what it answered. */
+   `probe value NUMBER ARGUMENT...` says what it answered; `probe notify TEXT...` sends each text to $NOTIFY_SOCKET. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +21,24 @@ static long call32(long number) {
 #endif
 }
 
+static int notify(int count, char **texts) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    strncpy(address.sun_path, path ? path : "", sizeof address.sun_path - 1);
+    int to = socket(AF_UNIX, SOCK_DGRAM, 0);
+    for (int i = 0; i < count; i++) {
+        if (sendto(to, texts[i], strlen(texts[i]), 0, (struct sockaddr *)&address, sizeof address) < 0) {
+            perror(path);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int main(int count, char **words) {
+    if (count > 2 && strcmp(words[1], "notify") == 0) {
+        return notify(count - 2, words + 2);
+    }
     int bits32 = count > 2 && strcmp(words[1], "32") == 0;
     int value = count > 2 && strcmp(words[1], "value") == 0;
     int first = 1 + (bits32 || value);

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,8 @@ impl ConsoleSocket {
 }
 
 /// One message, and the descriptors that came with it.
-pub fn receive(stream: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
-    assert!(poll_fds(&mut [PollFd::new(stream, PollFlags::IN)], DEADLINE), "nobody sends");
+pub fn receive(stream: impl AsFd) -> (Vec<u8>, Vec<OwnedFd>) {
+    assert!(poll_fds(&mut [PollFd::new(&stream, PollFlags::IN)], DEADLINE), "nobody sends");
     let mut payload = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

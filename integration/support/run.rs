@@ -116,6 +116,12 @@ impl Running {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// Whether it ends in this time.
+    pub fn ends_within(&self, time: Duration) -> bool {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
+        poll_fds(&mut [PollFd::new(&pidfd, PollFlags::IN)], time)
+    }
+
     /// Reads its stdout up to and including `needle`.
     pub fn read_until(&mut self, needle: &str) -> String {
         let mut seen = String::new();

@@ -56,8 +56,14 @@ pub(super) fn request(invocation: &Invocation, detach: bool) -> Result<CreateReq
         preserved_fds,
         listen_fds,
         terminal_size: None,
+        notify_socket: notify_socket(),
         detach,
     })
+}
+
+/// Where the service manager that started us listens, sd_notify(3).
+pub(super) fn notify_socket() -> Option<PathBuf> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|place| !place.is_empty()).map(PathBuf::from)
 }
 
 /// More than a process can have open by default (fs.nr_open).

@@ -4,6 +4,7 @@
 //!   signalfd ──► to the program, but SIGCHLD (reap), SIGWINCH (the terminal's new size) and SIGURG (Go's own business)
 //!   pidfd    ──► it ended
 //!   terminal ──► relay.rs
+//!   readiness ─► it is ready: the service manager is told
 //! ```
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use corten::error::{Kind, OrCall, Result};
 use corten::host::{ExecRequest, Executed, Running};
 use corten::subsystems::namespaces::host::pid_of;
+use corten::subsystems::readiness::Readiness;
 use corten::sys::pidfd::{self, Ended};
 use corten::{CreateRequest, Runtime};
 use nix::errno::Errno;
@@ -38,8 +40,8 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
         prctl::set_child_subreaper(true).or_call(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     }
     let signals = take_all_signals()?;
-    let Running { container, init, terminal } = runtime.run(request)?;
-    let ended = attend(init, terminal, signals);
+    let Running { container, init, terminal, readiness } = runtime.run(request)?;
+    let ended = attend(init, terminal, readiness, signals);
     match ended {
         Ok(_) if stay.keep => {}
         // Somebody may have been faster, with `delete --force`.
@@ -57,7 +59,7 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
 pub fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result<u8> {
     let signals = take_all_signals()?;
     let Executed { process, terminal } = runtime.exec(id, request)?;
-    Ok(u8::try_from(attend(process, terminal, signals)?.status()).unwrap_or(u8::MAX))
+    Ok(u8::try_from(attend(process, terminal, None, signals)?.status()).unwrap_or(u8::MAX))
 }
 
 /// ORDER: before there is a program that one could be meant for. What comes meanwhile waits.
@@ -67,7 +69,12 @@ fn take_all_signals() -> Result<SignalFd> {
     SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).or_call(|| "signalfd")
 }
 
-fn attend(process: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Result<Ended> {
+fn attend(
+    process: OwnedFd,
+    terminal: Option<OwnedFd>,
+    mut readiness: Option<Readiness>,
+    signals: SignalFd,
+) -> Result<Ended> {
     let mut program = Program { pid: pid_of(&process)?, process, ended: None };
     let mut relay = terminal.map(Relay::new).transpose()?;
     loop {
@@ -78,6 +85,7 @@ fn attend(process: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Res
             PollFd::new(program.process.as_fd(), PollFlags::POLLIN),
         ];
         polled.extend(relayed);
+        polled.extend(readiness.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).or_call(|| "poll"),
@@ -90,6 +98,9 @@ fn attend(process: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Res
         if ready[0] {
             take_signals(&signals, &mut program, relay.as_ref())?;
         }
+        if readiness.is_some() && ready.last() == Some(&true) {
+            readiness = readiness.filter(is_still_awaited);
+        }
         if ready[1] {
             program.look()?;
         }
@@ -98,6 +109,19 @@ fn attend(process: OwnedFd, terminal: Option<OwnedFd>, signals: SignalFd) -> Res
                 relay.finish(&signals);
             }
             return Ok(ended);
+        }
+    }
+}
+
+/// Hears one message of the program. COMPAT(runc): we stay, so to the service manager we are the main process; a barrier, for those
+/// who go, is not needed.
+fn is_still_awaited(readiness: &Readiness) -> bool {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    match readiness.pass_on(own) {
+        Ok(is_ready) => !is_ready,
+        Err(error) => {
+            log::warn!("{error}");
+            false
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `run`: create, start, and stay until the end.
 
 use corten::error::Result;
+use corten::host::Running;
+use corten::subsystems::namespaces::host::pid_of;
 
 use super::args::{Flag, FlagsEnd};
 use super::create::{BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, request};
@@ -33,7 +35,10 @@ fn run(invocation: &Invocation) -> Result<u8> {
     let mut request = request(invocation, detach)?;
     let runtime = invocation.runtime()?;
     if detach {
-        runtime.run(&request)?;
+        let Running { init, readiness, .. } = runtime.run(&request)?;
+        if let Some(readiness) = readiness {
+            readiness.wait(&init, pid_of(&init)?);
+        }
         return Ok(0);
     }
     request.terminal_size = relay::own_size();

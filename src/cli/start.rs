@@ -3,6 +3,7 @@
 use corten::error::Result;
 
 use super::args::FlagsEnd;
+use super::create::notify_socket;
 use super::{Command, Invocation};
 
 pub(super) const COMMAND: Command = Command {
@@ -17,6 +18,10 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(invocation: &Invocation) -> Result<u8> {
-    invocation.runtime()?.find(invocation.id()?)?.start()?;
+    let mut container = invocation.runtime()?.find(invocation.id()?)?;
+    match notify_socket() {
+        Some(manager) => container.start_until_ready(&manager)?,
+        None => container.start()?,
+    }
     Ok(0)
 }

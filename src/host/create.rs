@@ -24,6 +24,7 @@ use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::namespaces::host::NewNetwork;
 use crate::subsystems::net_devices::Moved;
+use crate::subsystems::readiness::{self, Readiness};
 use crate::subsystems::{mounts, namespaces, process, rdt};
 use crate::sys;
 use crate::sys::fd::Luggage;
@@ -56,6 +57,9 @@ pub struct CreateRequest {
     /// Rows and columns that the program finds from its first instruction, instead of `process.consoleSize`: those of the
     /// terminal that a foreground `run` is relayed to.
     pub terminal_size: Option<(u16, u16)>,
+    /// The service manager that is told when the program says that it is ready, sd_notify(3): a path, or `@` and the name of
+    /// an abstract socket. Only then the program is told how to say it.
+    pub notify_socket: Option<PathBuf>,
     /// Nobody stays to relay the terminal, so a console socket must get it. `create` always means that.
     pub detach: bool,
 }
@@ -69,6 +73,8 @@ pub struct Running {
     pub init: OwnedFd,
     /// Its terminal's master, unless a console socket got it.
     pub terminal: Option<OwnedFd>,
+    /// What the program will say of it, and who is to be told.
+    pub readiness: Option<Readiness>,
 }
 
 /// SPEC(runtime, "Create").
@@ -80,12 +86,13 @@ pub(super) fn create(runtime: &Runtime, request: &CreateRequest) -> Result<Conta
 /// Creates and starts.
 pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running> {
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
+    let readiness = request.notify_socket.as_deref().and_then(|manager| container.listen(manager));
     channel.go()?;
     start::see_it_execute(&channel, &init, container.start_patience())
         .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
-    Ok(Running { container, init, terminal })
+    Ok(Running { container, init, terminal, readiness })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +118,8 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let detach = request.detach || start_by == StartBy::AnotherProcess;
     handover::check_terminal(terminal, detach, request.console_socket.is_some())?;
     handover::check_descriptors(request.preserved_fds)?;
+    let notify_directory =
+        request.notify_socket.as_ref().map(|_| notify_directory(runtime, &request.id)).transpose()?;
     let mut plan = Plan::new(
         &config,
         &runtime.machine,
@@ -124,6 +133,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             preserved_fds: request.preserved_fds,
             listen_fds: request.listen_fds.clone(),
             terminal_size: request.terminal_size,
+            notify_directory: notify_directory.as_deref(),
         },
     )?;
     check_rootfs(plan.inside.rootfs())?;
@@ -139,6 +149,9 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     cgroups::check_fitness(&plan.cgroups)?;
     let mut record = new_record(&plan, &bundle)?;
     claim.write_record(&record)?;
+    if notify_directory.is_some() {
+        claim.make_notify_directory()?;
+    }
 
     let mut launched = false;
     let acts = Acts { runtime, config: &config, root: &root, directory: &claim, handover: &handover, start_by };
@@ -280,9 +293,14 @@ impl Drop for UndoMount {
     }
 }
 
-fn absolute(bundle: &Path) -> Result<PathBuf> {
+/// The one that [`ContainerDir::make_notify_directory`] makes.
+fn notify_directory(runtime: &Runtime, id: &str) -> Result<PathBuf> {
+    Ok(absolute(&runtime.state_root)?.join(id).join(readiness::DIRECTORY))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
     let working_directory = || std::env::current_dir().or_call(|| "getcwd");
-    let path = if bundle.is_absolute() { bundle.to_owned() } else { working_directory()?.join(bundle) };
+    let path = if path.is_absolute() { path.to_owned() } else { working_directory()?.join(path) };
     // "." and trailing slashes are not part of what state shows.
     Ok(path.components().collect())
 }

@@ -1,6 +1,7 @@
 //! `start`.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -13,6 +14,7 @@ use crate::error::{Error, Kind, OrCall, Result, phrases};
 use crate::state::Status;
 use crate::state::dir::{REPORT, START};
 use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::readiness::Readiness;
 use crate::subsystems::seccomp;
 use crate::sys;
 
@@ -22,6 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Container {
     /// Runs the program (runtime-spec, "Start"). Comes back when it was executed and the poststart hooks have run.
     pub fn start(&mut self) -> Result<()> {
+        self.execute(None).map(drop)
+    }
+
+    /// The same, and waits until the program says that it is ready, or ends. Then the service manager `notify_socket` is told,
+    /// as [`super::CreateRequest::notify_socket`] has it. A container that was created without one is not waited for.
+    pub fn start_until_ready(&mut self, notify_socket: &Path) -> Result<()> {
+        // Nobody else is locked out meanwhile: it takes as long as the program takes.
+        let (init, readiness) = self.execute(Some(notify_socket))?;
+        if let Some(readiness) = readiness {
+            readiness.wait(&init, self.record.init.map_or(0, |init| init.pid));
+        }
+        Ok(())
+    }
+
+    /// Locked: executes the program, and hears what it says to be handed on to `manager`.
+    fn execute(&mut self, manager: Option<&Path>) -> Result<(OwnedFd, Option<Readiness>)> {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Created => {}
@@ -35,12 +53,26 @@ impl Container {
             return Err(Error::invalid("process", "is not set: there is no program to start"));
         }
         let init = self.init()?.ok_or_else(|| self.wrong_status(phrases::START_STOPPED.to_owned()))?;
+        let readiness = manager.and_then(|manager| self.listen(manager));
         self.release(&init).and_then(|()| after_start(self)).map_err(|error| {
             // SPEC(runtime, Lifecycle 7-9): stop the container and continue at step 12.
             match delete::destroy(self) {
                 Ok(()) => error,
                 Err(also) => error.also(&also),
             }
+        })?;
+        Ok((init, readiness))
+    }
+
+    /// Listens to what the program will say of its readiness. A manager that is not there is a warning: the container is to run.
+    pub(super) fn listen(&self, manager: &Path) -> Option<Readiness> {
+        let listening = || match self.directory.open_notify_directory()? {
+            Some(directory) => Readiness::open(&directory, manager).map(Some),
+            None => Ok(None),
+        };
+        listening().unwrap_or_else(|error| {
+            log::warn!("{error}");
+            None
         })
     }
 

@@ -27,7 +27,7 @@ use crate::subsystems::namespaces::InsideNamespaces;
 use crate::subsystems::namespaces::route::Route;
 use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
 use crate::subsystems::rdt::RdtPlan;
-use crate::subsystems::seccomp;
+use crate::subsystems::{readiness, seccomp};
 use crate::sys::fd::Passed;
 
 pub use exec::{Decided, ExecPlan, Snapshot};
@@ -53,6 +53,8 @@ pub struct Request<'a> {
     pub listen_fds: Option<ListenFds>,
     /// Instead of `process.consoleSize`.
     pub terminal_size: Option<(u16, u16)>,
+    /// The directory with the socket on which the program says that it is ready; absolute.
+    pub notify_directory: Option<&'a Path>,
 }
 
 /// Sockets that the runtime got from whoever started it, for the program (sd_listen_fds(3)).
@@ -169,6 +171,7 @@ impl Plan {
             mount_label: mount_label(config, machine),
             layout,
             cgroups: &cgroups,
+            further: request.notify_directory.map(|directory| readiness::mount(directory.to_owned())),
         };
         let mounts = MountsPlan::new(config, &circumstances)?;
         let in_user_namespace = namespaces.has(NamespaceKind::User) || machine.in_user_namespace()?;
@@ -268,12 +271,16 @@ fn with_request(mut process: ProcessPlan, request: &Request<'_>) -> ProcessPlan 
     if let Some(terminal) = &mut process.terminal {
         terminal.size = request.terminal_size.or(terminal.size);
     }
+    let mut variables: Vec<String> = request.notify_directory.map(|_| readiness::variable()).into_iter().collect();
     // sd_listen_fds(3): it is told how many, and that it is meant: its pid is 1 in a pid namespace of its own.
     if let Some(sockets) = &request.listen_fds {
         process.env.retain(|variable| !variable.starts_with("LISTEN_FDNAMES="));
-        process.env.push(format!("LISTEN_FDS={}", sockets.count));
-        process.env.push("LISTEN_PID=1".to_owned());
-        process.env.extend(sockets.names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));
+        variables.push(format!("LISTEN_FDS={}", sockets.count));
+        variables.push("LISTEN_PID=1".to_owned());
+        variables.extend(sockets.names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));
+    }
+    if !variables.is_empty() {
+        process.env.append(&mut variables);
         process.env = process::env::without_duplicates(&process.env);
     }
     process

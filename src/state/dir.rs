@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mode_t};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat, mode_t};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::id;
@@ -14,6 +14,7 @@ use super::record::{Record, VERSION};
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
 use crate::fs::atomic;
 use crate::plan::Snapshot;
+use crate::subsystems::readiness;
 use crate::sys;
 
 const RECORD: &str = "corten.json";
@@ -223,6 +224,27 @@ impl ContainerDir {
         reading().within(|| self.within())
     }
 
+    /// Makes the directory for the socket on which the program says that it is ready.
+    pub fn make_notify_directory(&self) -> Result<()> {
+        let making = || -> nix::Result<()> {
+            mkdirat(&self.fd, readiness::DIRECTORY, mode(0o755))?;
+            // Whatever our umask is: any user of the container must find the socket.
+            fchmodat(&self.fd, readiness::DIRECTORY, mode(0o755), FchmodatFlags::NoFollowSymlink)
+        };
+        making().or_call(|| format!("mkdirat({:?})", readiness::DIRECTORY)).within(|| self.within())
+    }
+
+    /// Opens it. `None`: the container was not created for that.
+    pub fn open_notify_directory(&self) -> Result<Option<OwnedFd>> {
+        match openat(&self.fd, readiness::DIRECTORY, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => {
+                Err(Error::call(format!("openat({:?})", readiness::DIRECTORY), errno)).within(|| self.within())
+            }
+        }
+    }
+
     /// Makes a FIFO and opens it at both ends, so that neither opening nor reading it ever meets an end of file.
     pub fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
         let making = || -> nix::Result<OwnedFd> {
@@ -261,9 +283,11 @@ impl ContainerDir {
     /// Removes what is ours, and the directory when nothing else is in it. A directory of another runtime stays.
     pub fn remove(&self) -> Result<()> {
         let within = || self.within();
+        let mut is_ours = false;
         for name in OURS {
             match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => {}
+                Ok(()) => is_ours = true,
+                Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(Error::call(format!("unlinkat({name:?})"), errno)).within(within),
             }
         }
@@ -272,9 +296,30 @@ impl ContainerDir {
         if !self.has_its_name().within(within)? {
             return Ok(());
         }
-        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+        let mut removed = self.remove_itself();
+        if removed == Err(Errno::ENOTEMPTY) && is_ours {
+            self.remove_notify_directory().within(within)?;
+            removed = self.remove_itself();
+        }
+        match removed {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => Ok(()),
             Err(errno) => Err(Error::call(format!("rmdir({:?})", self.id), errno)).within(within),
+        }
+    }
+
+    fn remove_itself(&self) -> nix::Result<()> {
+        unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir)
+    }
+
+    /// With all that is in it: a privileged container can have made the mount writable.
+    fn remove_notify_directory(&self) -> Result<()> {
+        let path = format!("{}/{}", sys::fd::proc_path(&self.fd), readiness::DIRECTORY);
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                Err(Error::call(format!("remove({:?})", readiness::DIRECTORY), errno))
+            }
+            _ => Ok(()),
         }
     }
 

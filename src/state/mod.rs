@@ -5,6 +5,8 @@
 //!     corten.json           what create decided (record), replaced by rename
 //!     start.fifo            create is complete and the first process waits; it is called .start.fifo before
 //!     report.fifo           what start hears from it
+//!     exec.plan             what further processes need to know
+//!     notify/notify.sock    what the program says of its readiness, if a service manager is to be told
 //! ```
 //!
 //! The status is in no file: it is derived from the process, the freezer and the FIFO each time somebody asks.

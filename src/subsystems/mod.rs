@@ -14,6 +14,7 @@ pub mod net_devices;
 pub mod network;
 pub mod process;
 pub mod rdt;
+pub mod readiness;
 pub mod seccomp;
 pub mod sysctl;
 pub mod terminal;

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{Containerd, runtime, unhurried};
 use crate::support::case::{Case, cases};
+use crate::support::cgroup;
 use crate::support::image::BOX;
 use crate::support::wait::until;
 
@@ -34,12 +35,12 @@ fn pause(containerd: &Containerd) {
     let container = containerd.asleep("");
     container.call("tasks pause ID").ok().silent();
     assert_eq!(container.task().unwrap().1, "PAUSED");
-    assert_eq!(container.cgroup_file("freezer", "freezer.state"), "FROZEN");
+    assert_eq!(container.cgroup_file("freezer", "freezer.state"), cgroup::frozen(true));
     let output = container.call("tasks exec --exec-id x ID true").exits(1);
     assert!(output.stderr.contains("cannot exec in a paused state"), "{}", output.stderr);
     container.call("tasks resume ID").ok().silent();
     assert_eq!(container.task().unwrap().1, "RUNNING");
-    assert_eq!(container.cgroup_file("freezer", "freezer.state"), "THAWED");
+    assert_eq!(container.cgroup_file("freezer", "freezer.state"), cgroup::frozen(false));
     let output = container.call("tasks resume ID").exits(1);
     assert!(output.stderr.contains("cannot resume a running"), "{}", output.stderr);
 }
@@ -75,7 +76,8 @@ fn kill_of_all(containerd: &Containerd) {
     let shared = "--with-ns pid:/proc/self/ns/pid";
     let script = "sleep 600 & sleep 600 & readlink /proc/self/ns/pid >/dev/null; wait";
     let container = containerd.detached(shared, script);
-    let procs = || container.cgroup_file("pids", "cgroup.procs").lines().count();
+    let group = cgroup::directory("pids", &cgroup::of_process(container.task().unwrap().0, "pids"));
+    let procs = || fs::read_to_string(group.join("cgroup.procs")).unwrap().lines().count();
     until("three processes", || (procs() == 3).then_some(()));
     let (first, _) = container.task().unwrap();
     assert_eq!(fs::read_link(format!("/proc/{first}/ns/pid")).unwrap(), pid);
@@ -103,9 +105,8 @@ fn delete(containerd: &Containerd) {
     let output = container.call("tasks delete --force ID").ok();
     assert!(output.stderr.contains("exit with non-zero exit code 137"), "{}", output.stderr);
     assert!(!fs::exists(format!("/proc/{pid}")).unwrap());
-    for controller in ["memory", "freezer", "pids", "systemd", "unified"] {
-        let cgroup = format!("{}/{}", containerd.cgroup_parent(), container.id);
-        assert!(!crate::support::place::Place::cgroup(controller, &cgroup).exists(), "{controller}");
+    for directory in cgroup::directories(&format!("{}/{}", containerd.cgroup_parent(), container.id)) {
+        assert!(!directory.exists(), "{directory:?}");
     }
     assert_eq!(container.task(), None);
 }
@@ -127,9 +128,13 @@ fn metrics(containerd: &Containerd) {
         let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
         line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
     };
-    assert!(value("memory.usage_in_bytes") > 8 << 20);
-    assert_eq!(value("memory.limit_in_bytes"), 64 << 20);
-    assert!(value("cpuacct.usage") > 0);
+    let [usage, limit, cpu] = match cgroup::is_v2() {
+        true => ["memory.usage ", "memory.usage_limit", "cpu.usage_usec"],
+        false => ["memory.usage_in_bytes", "memory.limit_in_bytes", "cpuacct.usage"],
+    };
+    assert!(value(usage) > 8 << 20);
+    assert_eq!(value(limit), 64 << 20);
+    assert!(value(cpu) > 0);
     assert_eq!(value("pids.current"), 1);
 }
 

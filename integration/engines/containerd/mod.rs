@@ -15,7 +15,7 @@ use crate::support::place::{Place, states};
 use crate::support::pty::Pty;
 use crate::support::run::{Output, Run};
 use crate::support::wait::until;
-use crate::support::{peer, snippet};
+use crate::support::{cgroup, peer, snippet};
 
 mod checkpoint;
 mod documented;
@@ -120,7 +120,11 @@ fn write_settings(place: &Place) {
 "#,
         networks.display()
     );
-    fs::write(place.path("config.toml"), snippet::below("/etc/containerd/config.toml") + &private).unwrap();
+    let mut documented = snippet::below("/etc/containerd/config.toml");
+    if cgroup::are_systemds() {
+        documented = documented.replace("BinaryName", "SystemdCgroup = true\n  BinaryName");
+    }
+    fs::write(place.path("config.toml"), documented + &private).unwrap();
 }
 
 impl Containerd {
@@ -162,9 +166,13 @@ impl Containerd {
         self.place.path(name)
     }
 
-    /// The cgroup that all containers are below.
+    /// The cgroup that all containers of `ctr` are below.
     pub fn cgroup_parent(&self) -> String {
-        self.place.cgroup_parent()
+        self.place.cgroupfs_parent()
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// `ctr run --rm OPTIONS box ID sh -c SCRIPT`, to its end.
@@ -270,9 +278,7 @@ impl Container<'_> {
     /// A file of its cgroup in the hierarchy of `controller`.
     #[track_caller]
     pub fn cgroup_file(&self, controller: &str, name: &str) -> String {
-        let path = format!("{}/{}", self.containerd.cgroup_parent(), self.id);
-        let file = Place::cgroup(controller, &path).join(name);
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}")).trim_end().to_owned()
+        cgroup::value(self.task().unwrap().0, controller, name)
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 
 use super::{Containerd, runtime, talk_in_terminal, unhurried};
 use crate::support::case::{Case, cases};
+use crate::support::cgroup;
 use crate::support::image::BOX;
-use crate::support::place::Place;
 use crate::support::wait::until;
 
 pub fn cases() -> Vec<Case<Containerd>> {
@@ -123,10 +123,10 @@ fn limits(containerd: &Containerd) {
     let container = containerd.asleep("--memory-limit 67108864 --cpus 0.5 --cpu-shares 300");
     assert_eq!(container.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(container.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
-    assert_eq!(container.cgroup_file("cpu", "cpu.shares"), "300");
-    let cgroup = format!("{}/other-{}", containerd.cgroup_parent(), container.id);
-    let other = containerd.asleep(&format!("--cgroup {cgroup}"));
-    let procs = Place::cgroup("pids", &cgroup).join("cgroup.procs");
+    assert_eq!(container.cgroup_file("cpu", "cpu.shares"), cgroup::shares(300));
+    let group = format!("{}/other-{}", containerd.cgroup_parent(), container.id);
+    let other = containerd.asleep(&format!("--cgroup {group}"));
+    let procs = cgroup::directory("pids", &group).join("cgroup.procs");
     assert_eq!(fs::read_to_string(procs).unwrap(), format!("{}\n", other.task().unwrap().0));
 }
 

@@ -15,9 +15,11 @@ use tonic::{Response, Status};
 
 use crate::containerd::Containerd;
 use crate::support::case::{Case, clean_up};
+use crate::support::cgroup;
 use crate::support::image::BOX;
 use crate::support::place::Place;
 use crate::support::rootfs;
+use crate::support::run::Run;
 use crate::support::wait::{DEADLINE, until};
 
 mod exec;
@@ -86,7 +88,7 @@ impl<'a> Cri<'a> {
     /// A running pod of the runtime class `handler`, in a cgroup that is made for it, as the kubelet does.
     fn try_run_pod(&self, handler: &str, adjust: impl FnOnce(&mut PodSandboxConfig)) -> Result<Pod<'_>, Status> {
         let name = self.containerd.name();
-        let cgroup = PodCgroup::new(format!("{}/{name}", self.containerd.cgroup_parent()));
+        let cgroup = PodCgroup::new(self.containerd.place(), &name);
         let metadata =
             PodSandboxMetadata { uid: name.clone(), namespace: "tests".to_owned(), attempt: 0, name: name.clone() };
         let logs = self.containerd.path(&format!("logs-{name}"));
@@ -111,19 +113,25 @@ struct PodCgroup {
 }
 
 impl PodCgroup {
-    fn new(path: String) -> Self {
-        let cgroup = Self { path };
-        for directory in Place::cgroups(&cgroup.path) {
-            rootfs::directory(&directory);
+    fn new(place: &Place, pod: &str) -> Self {
+        let parent = place.cgroup_parent();
+        if let Some(slice) = parent.strip_suffix(".slice") {
+            // systemd makes it when it is needed.
+            return Self { path: format!("/{parent}/{slice}-{}.slice", pod.replace('-', "_")) };
         }
+        let cgroup = Self { path: format!("{parent}/{pod}") };
+        cgroup::directories(&cgroup.path).iter().for_each(|it| rootfs::directory(it));
         cgroup
     }
 }
 
 impl Drop for PodCgroup {
     fn drop(&mut self) {
-        // What is in it is reported at the end of all.
-        Place::cgroups(&self.path).iter().for_each(|it| drop(fs::remove_dir(it)));
+        // As the kubelet does. What is in it is reported at the end of all.
+        match self.path.rsplit_once('/') {
+            Some((_, slice)) if cgroup::are_systemds() => drop(Run::new("systemctl").args(["stop", slice]).output()),
+            _ => cgroup::directories(&self.path).iter().for_each(|it| drop(fs::remove_dir(it))),
+        }
     }
 }
 
@@ -235,8 +243,7 @@ impl Container<'_> {
     /// A file of its cgroup in the hierarchy of `controller`.
     #[track_caller]
     fn cgroup_file(&self, controller: &str, name: &str) -> String {
-        let file = Place::cgroup(controller, &format!("{}/{}", self.pod.cgroup.path, self.id)).join(name);
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}")).trim_end().to_owned()
+        cgroup::value(self.pid(), controller, name)
     }
 
     /// Waits for its end.

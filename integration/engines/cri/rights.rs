@@ -7,6 +7,8 @@ use k8s_cri::v1::*;
 use super::{Cri, SERVICE, pod_security, security};
 use crate::containerd::Containerd;
 use crate::support::case::{Case, cases};
+use crate::support::machine::has_apparmor;
+use crate::support::requires;
 
 pub fn cases() -> Vec<Case<Containerd>> {
     cases![user, capabilities, seccomp, no_new_privileges, read_only_and_masked, privileged]
@@ -57,6 +59,7 @@ fn capabilities(containerd: &Containerd) {
 }
 
 fn seccomp(containerd: &Containerd) {
+    requires!(!has_apparmor(), "no AppArmor, whose profile denies the same");
     let cri = Cri::connect(containerd);
     let pod = cri.run_pod(|_| ());
     let profile = containerd.path(&containerd.name());

@@ -16,7 +16,7 @@ use crate::support::image::{BOX, Layer};
 use crate::support::place::{Place, states};
 use crate::support::run::{Output, Run};
 use crate::support::wait::until;
-use crate::support::{peer, snippet};
+use crate::support::{cgroup, peer, snippet};
 
 mod build;
 mod exec;
@@ -188,7 +188,7 @@ impl Docker {
 
     /// The cgroup of a container.
     pub fn cgroup_path(&self, id: &str) -> String {
-        format!("{}/{id}", self.place.cgroup_parent())
+        self.place.cgroup_of("docker", id)
     }
 }
 
@@ -265,9 +265,7 @@ impl Container<'_> {
     /// A file of its cgroup in the hierarchy of `controller`.
     #[track_caller]
     pub fn cgroup_file(&self, controller: &str, name: &str) -> String {
-        let path = self.docker.cgroup_path(&self.inspect(".Id"));
-        let file = Place::cgroup(controller, &path).join(name);
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}")).trim_end().to_owned()
+        cgroup::value(self.pid(), controller, name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::Podman;
+use super::{Podman, is_a_users};
 use crate::support::case::{Case, cases, clean_up};
 use crate::support::image::BOX;
 use crate::support::peer;
@@ -21,9 +21,12 @@ fn buildah(podman: &Podman, words: &str) -> Run {
     run.args(["--storage-driver", "overlay"]).args(words.split_whitespace())
 }
 
-/// What Buildah calls the parent is the container's own.
+/// What Buildah calls the parent is the container's own. A user's stays in Buildah's.
 fn group(podman: &Podman) -> String {
-    format!("--cgroup-parent {}/{}", podman.place.cgroup_parent(), podman.name())
+    if is_a_users() {
+        return String::new();
+    }
+    format!("--cgroup-parent {}/{}", podman.place.cgroupfs_parent(), podman.name())
 }
 
 /// A container to work in, which goes away with the case.

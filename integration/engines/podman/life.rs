@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::Podman;
 use crate::support::case::{Case, cases};
+use crate::support::cgroup;
 use crate::support::image::BOX;
 use crate::support::wait::until;
 
@@ -76,11 +77,11 @@ fn kill(podman: &Podman) {
 fn pause(podman: &Podman) {
     let container = podman.asleep("");
     container.call("pause NAME").ok().no_stderr();
-    assert_eq!(container.cgroup_file("freezer", "freezer.state"), "FROZEN");
+    assert_eq!(container.cgroup_file("freezer", "freezer.state"), cgroup::frozen(true));
     assert_eq!(container.inspect(".State.Status"), "paused");
     container.call("exec NAME true").exits(255);
     container.call("unpause NAME").ok().no_stderr();
-    assert_eq!(container.cgroup_file("freezer", "freezer.state"), "THAWED");
+    assert_eq!(container.cgroup_file("freezer", "freezer.state"), cgroup::frozen(false));
     container.call("exec NAME true").ok().silent();
 }
 

@@ -14,8 +14,8 @@ use crate::support::mountinfo::Mountinfo;
 use crate::support::peer::{Peer, peer};
 use crate::support::place::Place;
 use crate::support::run::{Output, Run};
-use crate::support::snippet;
 use crate::support::wait::until;
+use crate::support::{cgroup, snippet};
 
 mod buildah;
 mod exec;
@@ -36,7 +36,12 @@ impl Engine for Podman {
 
     fn start() -> Self {
         let place = Place::new();
-        fs::write(place.path("containers.conf"), snippet::below("/etc/containers/containers.conf")).unwrap();
+        let mut settings = snippet::below("/etc/containers/containers.conf");
+        if is_a_users() {
+            // His network would be a program that copies the machine's; guests have none.
+            settings += "\n[containers]\nnetns = \"none\"\n";
+        }
+        fs::write(place.path("containers.conf"), settings).unwrap();
         let directory = place.path("image");
         fs::create_dir(&directory).unwrap();
         let image = Layer::busybox(&directory).image(BOX);
@@ -56,10 +61,14 @@ impl Engine for Podman {
     fn stop(mut self) -> Vec<String> {
         let containers = self.call("ps --all --quiet --no-trunc").stdout;
         let mut left: Vec<_> = containers.lines().map(|it| format!("container {it}")).collect();
-        left.extend(
-            fs::read_dir("/run/corten").into_iter().flatten().map(|it| format!("state {:?}", it.unwrap().path())),
-        );
+        let states =
+            if is_a_users() { std::env::var("XDG_RUNTIME_DIR").unwrap() } else { "/run".to_owned() } + "/corten";
+        left.extend(fs::read_dir(states).into_iter().flatten().map(|it| format!("state {:?}", it.unwrap().path())));
         self.daemon.stop();
+        if is_a_users() {
+            // The process that keeps his user namespace for the next time.
+            self.call("system migrate").ok();
+        }
         // Podman keeps them for the next time.
         let root = self.place.text("root");
         for mount in Mountinfo::of_self().lines {
@@ -73,6 +82,11 @@ impl Engine for Podman {
         left.retain(|it| peer() != Peer::Runc || !is_of_runc(it));
         left
     }
+}
+
+/// Whether he who runs this has no privileges.
+pub fn is_a_users() -> bool {
+    !rustix::process::geteuid().is_root()
 }
 
 impl Podman {
@@ -136,12 +150,13 @@ impl Podman {
 /// What keeps it apart from the machine's.
 fn globals(place: &Place) -> Vec<String> {
     let words = format!(
-        "--root {} --runroot {} --tmpdir {} --network-config-dir {} --storage-driver overlay --cgroup-manager cgroupfs \
+        "--root {} --runroot {} --tmpdir {} --network-config-dir {} --storage-driver overlay --cgroup-manager {} \
          --events-backend file",
         place.text("root"),
         place.text("runroot"),
         place.text("tmp"),
         place.text("networks"),
+        if cgroup::are_systemds() { "systemd" } else { "cgroupfs" },
     );
     words.split_whitespace().map(str::to_owned).collect()
 }
@@ -201,9 +216,7 @@ impl Container<'_> {
     /// A file of its cgroup in the hierarchy of `controller`.
     #[track_caller]
     pub fn cgroup_file(&self, controller: &str, name: &str) -> String {
-        let path = format!("{}/libpod-{}", self.podman.place.cgroup_parent(), self.inspect(".Id"));
-        let file = Place::cgroup(controller, &path).join(name);
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}")).trim_end().to_owned()
+        cgroup::value(self.pid(), controller, name)
     }
 }
 

@@ -11,6 +11,11 @@ pub struct Machine {
     things: BTreeSet<String>,
 }
 
+/// Whether engines confine containers with their own profiles of AppArmor, which deny mounts and user namespaces.
+pub fn has_apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|it| it == "Y\n")
+}
+
 /// What engines keep for the next time: their bridges.
 const KEPT: [&str; 2] = ["interface docker0", "interface cni-podman0"];
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod case;
+pub mod cgroup;
 pub mod daemon;
 pub mod engine;
 pub mod image;

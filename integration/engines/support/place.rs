@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::cgroup;
 use super::wait::try_until;
 
 /// A directory and a cgroup of its own.
@@ -19,7 +20,8 @@ impl Place {
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let run = std::env::var("CORTEN_ENGINES").expect("integration/engines/suite runs this");
-        let name = format!("{run}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // systemd takes a hyphen for a slash.
+        let name = format!("{run}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         // Short: there are sockets below it.
         Self { directory: tempfile::tempdir().unwrap(), name }
     }
@@ -39,33 +41,39 @@ impl Place {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// The cgroup that all containers are below.
+    /// The cgroup that all containers are below, as engines are told.
     pub fn cgroup_parent(&self) -> String {
+        if cgroup::are_systemds() { format!("{}.slice", self.name) } else { self.cgroupfs_parent() }
+    }
+
+    /// The same for what never asks systemd.
+    pub fn cgroupfs_parent(&self) -> String {
         format!("/{}", self.name)
     }
 
-    /// The cgroup `path` in the hierarchy of `controller`.
-    pub fn cgroup(controller: &str, path: &str) -> PathBuf {
-        Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+    /// The cgroup of a container that an engine calls `ID`, or, when systemd makes it, `PREFIX-ID.scope`.
+    pub fn cgroup_of(&self, prefix: &str, id: &str) -> String {
+        let parent = self.cgroup_parent();
+        if cgroup::are_systemds() { format!("/{parent}/{prefix}-{id}.scope") } else { format!("{parent}/{id}") }
     }
 
-    /// The cgroup `path` in every hierarchy.
-    pub fn cgroups(path: &str) -> Vec<PathBuf> {
-        directories(Path::new("/sys/fs/cgroup")).iter().map(|it| it.join(path.trim_start_matches('/'))).collect()
-    }
-
-    /// What is in its cgroup, in words, but for what the engine itself makes there.
+    /// What is in its cgroup, in words, but for what the engine itself makes there. systemd takes its own away in its own time.
     pub fn cgroups_left(&self, made_by_engine: &[&str]) -> Vec<String> {
-        let is_left = |it: &PathBuf| !made_by_engine.iter().chain([&self.name.as_str()]).any(|name| it.ends_with(name));
-        let left = self.own_cgroups().into_iter().filter(is_left);
-        left.map(|it| format!("cgroup {}", it.display())).collect()
+        let own = [self.name.clone(), format!("{}.slice", self.name)];
+        let is_own = |it: &PathBuf| own.iter().any(|name| it.ends_with(name));
+        let is_left = |it: &PathBuf| !is_own(it) && !made_by_engine.iter().any(|name| it.ends_with(name));
+        let left = || self.own_cgroups().into_iter().filter(is_left).collect::<Vec<_>>();
+        if cgroup::are_systemds() {
+            try_until(|| left().is_empty().then_some(()));
+        }
+        left().iter().map(|it| format!("cgroup {}", it.display())).collect()
     }
 
     /// All of its cgroups, the leaves first.
     fn own_cgroups(&self) -> Vec<PathBuf> {
-        let root = Path::new("/sys/fs/cgroup");
-        let hierarchies = directories(root).into_iter().chain([root.to_owned()]);
-        hierarchies.flat_map(|it| cgroups(&it.join(&self.name))).collect()
+        let slice = format!("{}.slice", self.name);
+        let own = [cgroup::directories(&self.name), cgroup::directories(&slice)].concat();
+        own.iter().flat_map(|it| cgroups(it)).collect()
     }
 }
 
@@ -88,17 +96,12 @@ impl Drop for Place {
 
 /// The cgroup and those below it, the leaves first.
 fn cgroups(directory: &Path) -> Vec<PathBuf> {
-    let below = directories(directory).iter().flat_map(|it| cgroups(it)).collect::<Vec<_>>();
+    let below = cgroup::entries(directory).iter().flat_map(|it| cgroups(it)).collect::<Vec<_>>();
     below.into_iter().chain(directory.exists().then(|| directory.to_owned())).collect()
-}
-
-fn directories(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|it| it.is_dir() && !it.is_symlink()).collect()
 }
 
 /// What a runtime still has: its state directories, `ROOT/NAMESPACE/ID`, in words.
 pub fn states(root: &Path) -> Vec<String> {
-    let states = directories(root).iter().flat_map(|it| directories(it)).collect::<Vec<_>>();
+    let states = cgroup::entries(root).iter().flat_map(|it| cgroup::entries(it)).collect::<Vec<_>>();
     states.iter().map(|it| format!("state {}", it.display())).collect()
 }

@@ -60,6 +60,7 @@ pub fn plan(config: &Config, machine: &Machine) -> corten::Result<Plan> {
         preserved_fds: 0,
         listen_fds: None,
         terminal_size: None,
+        notify_directory: None,
     };
     Plan::new(config, machine, &request)
 }

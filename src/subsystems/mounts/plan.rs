@@ -206,13 +206,15 @@ pub struct Circumstances<'a> {
     pub layout: &'a CgroupLayout,
     /// The container's cgroups.
     pub cgroups: &'a CgroupPlan,
+    /// What is mounted last, beside what is configured.
+    pub further: Option<Mount>,
 }
 
 impl MountsPlan {
     /// Plans the filesystem of `config`.
     pub fn new(config: &Config, circumstances: &Circumstances<'_>) -> Result<Self> {
         let mut steps = Vec::new();
-        for mount in &config.mounts {
+        for mount in config.mounts.iter().chain(&circumstances.further) {
             steps.push(Step::new(mount, config, circumstances)?);
             only_reconfigure_our_own(&mut steps);
         }
@@ -481,6 +483,7 @@ mod tests {
                 mount_label,
                 layout: &layout,
                 cgroups: &CgroupPlan::default(),
+                further: None,
             };
             let MountsPlan { steps, mask_label, .. } = MountsPlan::new(&config, &circumstances).unwrap();
             assert_eq!(mask_label.as_deref(), mount_label);
