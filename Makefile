@@ -122,7 +122,6 @@ FUZZ_SECONDS = 600
 fuzz: fuzz-packages
 	integration/fuzz/run $(FUZZ_SECONDS)
 
-# Docker's default profile compiled and loaded, beside libseccomp's filters.
 # What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine. Writes
 # docs/benchmarks.md.
 BENCH_ROUNDS := 40
@@ -132,6 +131,7 @@ bench: build
 	$(call bench_binary,--bench floor,target/bench-floor)
 	benches/run $(RELEASE) $(BENCH_ROUNDS) >docs/benchmarks.md
 
+# Docker's default profile compiled and loaded, beside libseccomp's filters.
 bench-seccomp: packages
 	cargo bench --bench seccomp
 
