@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::phrases;
 use crate::support::cgroup::{self, View};
+use crate::support::peer::is_corten;
 use crate::support::pty::{ConsoleSocket, Pty};
 use crate::support::refusal::Refusal;
 use crate::support::run::{Output, Run};
@@ -224,6 +225,26 @@ fn a_whole_process() {
         process["terminal"] = json!(false);
     });
     assert_eq!(output.ok().stdout, "y\n9\n77\n321\n0077\n");
+}
+
+#[test]
+fn a_process_with_what_nobody_knows_and_with_what_is_wrong() {
+    let container = Bundle::idle().start();
+    let echo = json!(["echo", "hello"]);
+    let output = exec_process(&container, &[], |process| {
+        process["args"] = echo.clone();
+        process["news"] = json!({"of": ["a later version"]});
+    });
+    assert_eq!(output.ok().stdout, "hello\n");
+    let output = exec_process(&container, &[], |process| {
+        process["args"] = echo.clone();
+        process["cwd"] = json!(7);
+    });
+    let refusal = Refusal::from_output("exec", output);
+    if is_corten() {
+        refusal.says("cwd");
+    }
+    assert_eq!(container.status(), "running");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Terminals: handed to an engine by a console socket, or relayed by `run` in the foreground.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use rustix::process::Signal;
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::json;
@@ -148,6 +150,19 @@ fn a_console_socket_that_is_not_there() {
     let path = bundle.path("no.sock");
     let refusal = bundle.option("--console-socket").option(path.to_str().unwrap()).create_fails();
     refusal.because("console").says("no such file or directory");
+}
+
+#[test]
+fn a_console_socket_that_nobody_accepts() {
+    differs!(Runc | Crun, "waits for ever");
+    let bundle = Bundle::new().set("/process/terminal", true);
+    let path = bundle.path("console.sock");
+    let waiting = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&waiting, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&waiting, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let refusal = bundle.option("--console-socket").option(path.to_str().unwrap()).create_fails();
+    refusal.because("console").ends("connection timed out");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Podman, is_a_users};
+use super::Podman;
 use crate::support::case::{Case, cases, clean_up};
 use crate::support::image::BOX;
 use crate::support::peer;
@@ -21,11 +21,8 @@ fn buildah(podman: &Podman, words: &str) -> Run {
     run.args(["--storage-driver", "overlay"]).args(words.split_whitespace())
 }
 
-/// What Buildah calls the parent is the container's own. A user's stays in Buildah's.
+/// What Buildah calls the parent is the container's own.
 fn group(podman: &Podman) -> String {
-    if is_a_users() {
-        return String::new();
-    }
     format!("--cgroup-parent {}/{}", podman.place.cgroupfs_parent(), podman.name())
 }
 
