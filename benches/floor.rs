@@ -5,7 +5,8 @@
 //! ```
 //!
 //! It does what the configurations of the benchmark ask for, from one process and its child: cgroup, namespaces, mounts, devices,
-//! masks, root, capabilities, filter, program. `launch/bundles.rs` writes it a list of what differs between them, the filter compiled.
+//! masks, root, capabilities, filter, program; on a pure cgroup v2
+//! hierarchy. `launch/bundles.rs` writes it a list of what differs between them, the filter compiled.
 //! It verifies nothing, keeps no state, protects nothing, and says no more about an error than where it died.
 
 #![allow(
@@ -18,7 +19,6 @@
 )]
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, execve, pivot_root, sethostname, setresgid, setresuid};
-
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 struct Work {
     /// First words and the rest of lines.
@@ -56,52 +54,26 @@ impl Work {
 fn main() {
     let bundle = PathBuf::from(std::env::args().nth(3).unwrap());
     let work = Work::read(&bundle);
-    let groups: Vec<_> = hierarchies().iter().map(|root| root.join(work.one("cgroup"))).collect();
-    groups.iter().for_each(|group| fs::create_dir(group).unwrap());
-    let unified = is_unified();
-    let birthplace = unified.then(|| File::open(&groups[0]).unwrap());
-    let (read, write) = std::io::pipe().unwrap();
-    let child = clone(birthplace.as_ref());
+    let group = Path::new("/sys/fs/cgroup").join(work.one("cgroup"));
+    fs::create_dir(&group).unwrap();
+    let child = clone(&File::open(&group).unwrap());
     if child == 0 {
-        if !unified {
-            let _ = nix::unistd::read(&read, &mut [0]);
-        }
         become_container(&work);
     }
-    if !unified {
-        for group in &groups {
-            fs::write(group.join("cgroup.procs"), child.to_string()).unwrap();
-        }
-        (&write).write_all(b"g").unwrap();
-    }
-    waitpid(Pid::from_raw(child), None).unwrap();
-    groups.iter().for_each(|group| fs::remove_dir(group).unwrap());
+    let child = Pid::from_raw(child);
+    assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+    fs::remove_dir(&group).unwrap();
 }
 
-fn is_unified() -> bool {
-    Path::new(CGROUPS).join("cgroup.controllers").exists()
-}
-
-fn hierarchies() -> Vec<PathBuf> {
-    if is_unified() {
-        return vec![CGROUPS.into()];
-    }
-    let entries = fs::read_dir(CGROUPS).unwrap().map(|entry| entry.unwrap());
-    entries.filter(|entry| entry.file_type().unwrap().is_dir()).map(|entry| entry.path()).collect()
-}
-
-fn clone(birthplace: Option<&File>) -> i32 {
+fn clone(birthplace: &File) -> i32 {
     const NEW: i32 =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: all zero is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(NEW.unsigned_abs());
+    args.flags = u64::from(NEW.unsigned_abs()) | CLONE_INTO_CGROUP;
     args.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
-    if let Some(group) = birthplace {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = group.as_raw_fd().try_into().unwrap();
-    }
+    args.cgroup = birthplace.as_raw_fd().try_into().unwrap();
     // SAFETY: like fork(2), in a process of one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
     assert!(pid >= 0);
@@ -144,21 +116,10 @@ fn mounts(work: &Work, root: &Path) {
     make("dev/shm", "tmpfs", safe, Some("mode=1777,size=65536k"));
     make("dev/mqueue", "mqueue", safe, None);
     make("sys", "sysfs", safe | MsFlags::MS_RDONLY, None);
-    if is_unified() {
-        unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
-        make("sys/fs/cgroup", "cgroup2", safe | MsFlags::MS_RDONLY, None);
-    } else {
-        make("sys/fs/cgroup", "tmpfs", safe, None);
-        for hierarchy in hierarchies() {
-            let target = root.join(hierarchy.strip_prefix("/").unwrap());
-            fs::create_dir(&target).unwrap();
-            let own = hierarchy.join(work.one("cgroup"));
-            attach(Some(&own), &target, None, MsFlags::MS_BIND, None);
-            attach(None, &target, None, safe | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None);
-        }
-    }
+    unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+    make("sys/fs/cgroup", "cgroup2", safe | MsFlags::MS_RDONLY, None);
     for bind in work.all("bind") {
-        let (source, target) = bind.split_once(' ').unwrap();
+        let (source, target) = bind.split_once('\t').unwrap();
         let target = root.join(target.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         File::create(&target).unwrap();

@@ -118,7 +118,7 @@ fn for_floor(config: &Value, bundle: &Path) {
         lines.extend(linux[property].as_array().unwrap().iter().map(|path| format!("{name} {}", text(path))));
     }
     let binds = config["mounts"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind");
-    lines.extend(binds.map(|mount| format!("bind {} {}", text(&mount["source"]), text(&mount["destination"]))));
+    lines.extend(binds.map(|mount| format!("bind {}\t{}", text(&mount["source"]), text(&mount["destination"]))));
     fs::write(bundle.join("floor"), lines.join("\n")).unwrap();
     if let Some(profile) = corten::config::Config::parse(config.to_string().as_bytes()).unwrap().linux.seccomp {
         let program = corten::subsystems::seccomp::compile(&profile).unwrap().program;
