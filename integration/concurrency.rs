@@ -162,7 +162,12 @@ fn random_commands_on_one_id() {
         while Instant::now() < end + Duration::from_secs(2) {
             poll_fds(&mut [], Duration::from_millis(500));
             bundle.reap_orphans();
-            bundle.runtime("delete").args(["--force", &bundle.id]).output();
+            let delete = bundle.runtime("delete").args(["--force", &bundle.id]).spawn();
+            // It waits for the end of a pid namespace, which waits for us, if an exec that failed has left its process to us.
+            while !delete.ends_within(Duration::from_millis(50)) {
+                bundle.reap_orphans();
+            }
+            delete.wait();
         }
     });
     bundle.reap_orphans();
