@@ -1,7 +1,6 @@
 //! A runtime, and one call of it.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,11 +66,7 @@ impl Runtime {
         self.call(&["create", "--bundle", bundle, "--pid-file", pid_file, "bench"]);
         let pid = fs::read_to_string(&file).unwrap();
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.trim())).unwrap();
-        let figure = |name: &str| {
-            let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-        };
-        let found = (figure("Rss:"), figure("Pss:"));
+        let found = (bytes(&rollup, "Rss:"), bytes(&rollup, "Pss:"));
         self.call(&["delete", "--force", "bench"]);
         self.wait_for_end();
         fs::remove_file(&file).unwrap();
@@ -106,10 +101,13 @@ impl Runtime {
 }
 
 fn high_water(pid: Pid) -> u64 {
-    let mut status = String::new();
-    fs::File::open(format!("/proc/{pid}/status")).unwrap().read_to_string(&mut status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+    bytes(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap(), "VmHWM:")
+}
+
+/// A figure of a file of /proc, which has it in KiB.
+fn bytes(text: &str, name: &str) -> u64 {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    rest.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
 impl Drop for Runtime {
