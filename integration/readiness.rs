@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::manager::{Manager, service};
+use crate::support::run::Running;
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, probe, requires};
 
@@ -23,6 +24,13 @@ fn waiting(script: &str) -> (Bundle, Manager, PathBuf) {
     fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let (bundle, manager) = Manager::of(bundle.bind(&directory, "/m", &[]));
     (bundle, manager, directory.join("go"))
+}
+
+/// The manager hears that the program `pid` is ready, and the command is there until it has read that.
+#[track_caller]
+fn outlasts_the_news(command: &Running, manager: &Manager, pid: i32) {
+    let barrier = manager.hears_ready(pid);
+    assert!(barrier.is_none() || !command.ends_within(A_MOMENT), "the manager has not read it yet");
 }
 
 /// A container that says at once that it is ready.
@@ -47,9 +55,7 @@ fn start_waits_until_the_program_is_ready_and_the_manager_knows() {
     assert_eq!(container.status(), "running");
     assert!(!manager.is_told_within(A_MOMENT), "told before the program is ready");
     fs::write(go, "").unwrap();
-    let barrier = manager.hears_ready(container.pid);
-    assert!(barrier.is_none() || !start.ends_within(A_MOMENT), "the manager has not read it yet");
-    drop(barrier);
+    outlasts_the_news(&start, &manager, container.pid);
     start.wait().ok().silent();
     container.terminate();
     assert_eq!(container.wait(), 0);
@@ -68,9 +74,7 @@ fn a_detached_run_waits_too() {
     assert!(!manager.is_told_within(A_MOMENT), "told before the program is ready");
     fs::write(go, "").unwrap();
     let state: serde_json::Value = serde_json::from_str(&bundle.call("state").ok().stdout).unwrap();
-    let barrier = manager.hears_ready(state["pid"].as_i64().unwrap().try_into().unwrap());
-    assert!(barrier.is_none() || !run.ends_within(A_MOMENT), "the manager has not read it yet");
-    drop(barrier);
+    outlasts_the_news(&run, &manager, state["pid"].as_i64().unwrap().try_into().unwrap());
     run.wait().ok();
     bundle.runtime("delete").args(["--force", &bundle.id]).output().ok();
 }
