@@ -86,6 +86,10 @@ impl HostEnd {
             match postcard::from_bytes(&body).map_err(|error| malformed(&error))? {
                 FromInside::Log { warning: true, text } => log::warn!("{text}"),
                 FromInside::Log { warning: false, text } => log::debug!("{text}"),
+                FromInside::Refused { refusal, errno } => {
+                    let errno = Some(i32::from_ne_bytes(errno)).filter(|errno| *errno != 0).map(Errno::from_raw);
+                    return Ok(Some((FromInside::Failed(refusal.into_error(errno)), None)));
+                }
                 message => return Ok(Some((message, passed))),
             }
         }

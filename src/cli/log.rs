@@ -51,7 +51,7 @@ pub fn open(path: &Path) -> Result<File> {
 /// Everything that is logged from now on is written there, or to standard error.
 pub fn install(file: Option<File>, format: Format, debug: bool) {
     let logger = LOGGER.get_or_init(|| Logger { file, format });
-    if log::set_logger(logger).is_ok() {
+    if corten::set_logger(logger) {
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Warn });
     }
 }

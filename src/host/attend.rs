@@ -9,7 +9,7 @@ use super::spawn::Launched;
 use crate::channel::{FromInside, HostEnd};
 use crate::error::{Error, Kind, Result, Within};
 use crate::fs::procfs;
-use crate::plan::{ErrandRef, Plan, Snapshot};
+use crate::plan::{Plan, Snapshot};
 use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
@@ -33,6 +33,8 @@ pub struct Conversation<'a> {
     pub net_devices: &'a mut Moved,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
+    /// The plan for the process, if it is not a copy of this one.
+    pub message: Option<Vec<u8>>,
     /// For later processes.
     pub snapshot: &'a Snapshot,
     pub launched: &'a mut Launched,
@@ -48,7 +50,9 @@ impl Conversation<'_> {
             self.write_maps()?;
             self.channel.go()?;
         }
-        self.channel.send_plan(&ErrandRef::Init(&self.plan.inside).to_bytes()?)?;
+        if let Some(message) = &self.message {
+            self.channel.send_plan(message)?;
+        }
         self.directory.write_snapshot(self.snapshot)?;
         if let Some(network) = self.network.take() {
             self.channel.go_with(network.finish()?.as_fd())?;
@@ -94,7 +98,9 @@ impl Conversation<'_> {
                 Some((FromInside::Listener { number }, passed)) => {
                     let state = self.record.hook_state("creating", self.launched.pid());
                     listener = self.plan.listener.as_ref();
-                    listener.map_or(Ok(()), |to| handover::listener(to, self.launched, number, passed, &state))?;
+                    listener.map_or(Ok(()), |to| {
+                        handover::listener(to, self.launched, i32::from_ne_bytes(number), passed, &state)
+                    })?;
                 }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),

@@ -15,7 +15,7 @@ use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
-use crate::plan::{ListenFds, Plan, Request, StartRoute};
+use crate::plan::{ErrandRef, ListenFds, Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
 use crate::state::{ContainerDir, StateRoot};
@@ -199,7 +199,8 @@ impl Acts<'_> {
         mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
         let snapshot = plan.snapshot(self.config);
-        let sealed = self.runtime.seal(self.root.path())?;
+        let body = self.runtime.body(plan.inside.suits_a_husk(&plan.route), self.root.path(), &mut luggage)?;
+        plan.inside.husk = body.husk();
 
         let wanted = spawn::Wanted {
             namespaces: plan.route.launch,
@@ -212,7 +213,9 @@ impl Acts<'_> {
         };
         // Taken back when the process, which is dropped before, is gone.
         let mut net_devices = Moved::default();
-        let (mut process, channel) = spawn::launch(wanted, &sealed)?;
+        network.as_ref().inspect(|network| network.keep_still());
+        let errand = ErrandRef::Init(&plan.inside);
+        let (mut process, channel) = spawn::launch(wanted, &body, errand)?;
         *launched = true;
         drop(luggage);
         let terminal = Conversation {
@@ -223,6 +226,7 @@ impl Acts<'_> {
             net_devices: &mut net_devices,
             directory: self.directory,
             record,
+            message: body.plan(errand)?,
             snapshot: &snapshot,
             launched: &mut process,
             channel: &channel,

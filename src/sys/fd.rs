@@ -74,15 +74,6 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor from `first` to `last`, both included (close_range(2), since 5.9).
-///
-/// For a process about to be replaced by execve only: descriptors that somebody owns are closed under its feet.
-pub fn close_range(first: u32, last: u32) -> nix::Result<()> {
-    // SAFETY: the call takes three integers; the only caller is about to execve and uses none of them again.
-    super::answer(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
-    Ok(())
-}
-
 /// Decides whether `fd` stays open over execve.
 pub fn set_cloexec(fd: impl AsFd, on: bool) -> nix::Result<()> {
     let flags = if on { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
