@@ -23,7 +23,7 @@ pub struct Launch<'a> {
     /// In a new user namespace: wait for a byte here, which says that the ids are mapped, then become 0:0, because a
     /// process whose ids are not mapped loses its capabilities at execve.
     pub ids_mapped: Option<BorrowedFd<'a>>,
-    /// If execve is refused, the errno is written here as four bytes.
+    /// If a step before the program is refused, this is told here in the four bytes that [`refused`] reads.
     pub report: BorrowedFd<'a>,
 }
 
@@ -130,6 +130,27 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: i32) -> nix::
     Ok(Some(Child { pid, pidfd: super::fd::adopt(pidfd) }))
 }
 
+/// What the child does before it is another program, and nothing works without.
+#[derive(Clone, Copy)]
+enum Step {
+    Keep,
+    WaitForIds,
+    BecomeGroup,
+    BecomeUser,
+    Execute,
+}
+
+/// The call that each of them is.
+const CALLS: [&str; 5] =
+    ["fcntl(F_SETFD)", "read(ids mapped)", "setresgid(0)", "setresuid(0)", "execveat(sealed executable)"];
+
+/// What a child has reported: the call that it was refused, and why.
+pub fn refused(report: [u8; 4]) -> (&'static str, Errno) {
+    let report = i32::from_ne_bytes(report);
+    let call = usize::try_from(report >> 16).ok().and_then(|step| CALLS.get(step));
+    (call.copied().unwrap_or_default(), Errno::from_raw(report & 0xffff))
+}
+
 /// The child's side of [`launch`]: no allocation, no lock, no panic.
 fn become_program(launch: &Launch<'_>, open: &[RawFd], arguments: &[*const c_char; MAX_ARGUMENTS + 1]) -> ! {
     const FAILED: i32 = 127;
@@ -149,20 +170,30 @@ fn become_program(launch: &Launch<'_>, open: &[RawFd], arguments: &[*const c_cha
             }
         }
         libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
-        for fd in launch.keep {
-            libc::syscall(libc::SYS_fcntl, *fd, libc::F_SETFD, 0);
-        }
-        for fd in 3..3 + launch.preserved {
-            libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0);
+        let refused = |step: Step| {
+            let report = (step as i32) << 16 | *libc::__errno_location();
+            libc::syscall(libc::SYS_write, launch.report.as_raw_fd(), &raw const report, size_of_val(&report));
+            libc::syscall(libc::SYS_exit_group, FAILED);
+        };
+        for fd in launch.keep.iter().copied().chain((3..).take(launch.preserved as usize)) {
+            if libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0) != 0 {
+                refused(Step::Keep);
+            }
         }
         if let Some(mapped) = launch.ids_mapped {
             let mut byte = 0_u8;
-            // 0 bytes: the runtime is gone. Nothing was made yet that could be left behind.
-            if libc::syscall(libc::SYS_read, mapped.as_raw_fd(), &raw mut byte, 1) != 1 {
-                libc::syscall(libc::SYS_exit_group, FAILED);
+            match libc::syscall(libc::SYS_read, mapped.as_raw_fd(), &raw mut byte, 1) {
+                1 => {}
+                // The runtime is gone. Nothing was made yet that could be left behind.
+                0 => drop(libc::syscall(libc::SYS_exit_group, FAILED)),
+                _ => refused(Step::WaitForIds),
             }
-            libc::syscall(libc::SYS_setresgid, 0, 0, 0);
-            libc::syscall(libc::SYS_setresuid, 0, 0, 0);
+            if libc::syscall(libc::SYS_setresgid, 0, 0, 0) != 0 {
+                refused(Step::BecomeGroup);
+            }
+            if libc::syscall(libc::SYS_setresuid, 0, 0, 0) != 0 {
+                refused(Step::BecomeUser);
+            }
         }
         libc::syscall(
             libc::SYS_execveat,
@@ -172,9 +203,7 @@ fn become_program(launch: &Launch<'_>, open: &[RawFd], arguments: &[*const c_cha
             environment.as_ptr(),
             libc::AT_EMPTY_PATH,
         );
-        let errno = *libc::__errno_location();
-        libc::syscall(libc::SYS_write, launch.report.as_raw_fd(), &raw const errno, size_of_val(&errno));
-        libc::syscall(libc::SYS_exit_group, FAILED);
+        refused(Step::Execute);
     }
     // exit_group does not return, but the compiler cannot know.
     loop {
