@@ -116,7 +116,7 @@ impl NewNetwork {
             namespace_of("thread-self", NamespaceKind::Network)
         };
         let thread = std::thread::Builder::new().spawn(make);
-        thread.map(Self).map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))
+        thread.map(Self).or_call(|| "pthread_create")
     }
 
     /// Waits for it. The namespace lives as long as it is open.
@@ -152,7 +152,7 @@ pub fn among_mounts_of<T: Send>(process: &Child, act: impl FnOnce() -> Result<T>
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, there);
-        let thread = thread.map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))?;
+        let thread = thread.or_call(|| "pthread_create")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
