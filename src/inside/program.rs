@@ -53,10 +53,9 @@ pub fn become_program(in_root: InRoot, root: &RootDir, becoming: &Becoming<'_>) 
     super::log::stop();
     let mut kept = vec![channel.as_fd().as_raw_fd()];
     kept.extend(start.descriptors());
-    close_all_but(kept, preserved_fds)?;
-
     let last = LastSteps { becoming, program: &program, environment: &environment, start: &start };
-    let Err((error, listener)) = last.take(in_root, &surplus);
+    let closed = close_all_but(kept, preserved_fds).map_err(|error| (error, channel));
+    let Err((error, listener)) = closed.and_then(|()| last.take(in_root, &surplus));
     // If nobody listens any more there is nobody to tell.
     let _ = listener.send(&FromInside::Failed(error));
     // Not by a return: values of the callers own descriptors that are closed.
