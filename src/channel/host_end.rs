@@ -79,9 +79,9 @@ impl HostEnd {
             }
             let mut body = vec![0_u8; length];
             if !self.read_exact(&mut body, deadline, &mut passed)? {
-                // A length with nothing behind it: the launch's own report that execve was refused (sys::clone).
-                let errno = Errno::from_raw(i32::from_le_bytes(header));
-                return Err(Error::call("execveat(sealed executable)", errno));
+                // A length with nothing behind it: the launch's own report that it was refused something.
+                let (call, errno) = sys::clone::refused(header);
+                return Err(Error::call(call, errno));
             }
             match postcard::from_bytes(&body).map_err(|error| malformed(&error))? {
                 FromInside::Log { warning: true, text } => log::warn!("{text}"),

@@ -327,7 +327,7 @@ fn read_config(bundle: &Path) -> Result<Config> {
 
 /// SPEC(config, "root"): the directory MUST exist. Said before anything is made; opened, once, later.
 fn check_rootfs(path: &Path) -> Result<()> {
-    let refused = |errno| Err(Error::call(format!("{path:?}"), errno)).within(|| "root.path");
+    let refused = |errno| Err(Error::call(format!("stat({path:?})"), errno)).within(|| "root.path");
     match nix::sys::stat::stat(path) {
         Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(()),
         Ok(_) => refused(Errno::ENOTDIR),

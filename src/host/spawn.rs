@@ -93,9 +93,7 @@ pub fn launch(wanted: Wanted<'_>, body: &Body, errand: ErrandRef<'_>) -> Result<
     keep.push(number);
     let arguments = &[channel::SEALED_NAME, text.as_c_str()];
     let then = match body {
-        Body::Sealed(sealed) => {
-            Then::Execute { executable: sealed.executable(), arguments, report: inside_end.as_fd() }
-        }
+        Body::Sealed(sealed) => Then::Execute { executable: sealed.executable(), arguments },
         Body::Copy { .. } => Then::GoOn,
     };
     let child = sys::clone::launch(&Launch {
@@ -105,6 +103,7 @@ pub fn launch(wanted: Wanted<'_>, body: &Body, errand: ErrandRef<'_>) -> Result<
         keep: &keep,
         preserved: wanted.preserved_fds,
         ids_mapped: wanted.maps_before_exec.then(|| inside_end.as_fd()),
+        report: inside_end.as_fd(),
     })
     .or_call(|| format!("clone3({:#x})", wanted.namespaces))
     .within(|| "make the container's process")?;

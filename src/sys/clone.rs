@@ -21,6 +21,8 @@ pub struct Launch<'a> {
     /// In a new user namespace: wait for a byte here, which says that the ids are mapped, then become 0:0, because a
     /// process whose ids are not mapped loses its capabilities at execve.
     pub ids_mapped: Option<BorrowedFd<'a>>,
+    /// If a step before the program is refused, this is told here in the four bytes that [`refused`] reads.
+    pub report: BorrowedFd<'a>,
 }
 
 /// What a new process does.
@@ -31,8 +33,6 @@ pub enum Then<'a> {
         executable: BorrowedFd<'a>,
         /// Its argv.
         arguments: &'a [&'a CStr],
-        /// If execve is refused, the errno is written here as four bytes.
-        report: BorrowedFd<'a>,
     },
     /// It goes on as a copy of this process, like after fork(2).
     GoOn,
@@ -57,14 +57,15 @@ const MAX_ARGUMENTS: usize = 7;
 pub fn launch(launch: &Launch<'_>) -> nix::Result<Option<Child>> {
     let mut list: [*const c_char; MAX_ARGUMENTS + 1] = [std::ptr::null(); MAX_ARGUMENTS + 1];
     let mut open: Vec<RawFd> = launch.keep.to_vec();
-    if let Then::Execute { executable, arguments, report } = &launch.then {
+    open.push(launch.report.as_raw_fd());
+    if let Then::Execute { executable, arguments } = &launch.then {
         if arguments.len() > MAX_ARGUMENTS {
             return Err(Errno::E2BIG);
         }
         for (slot, argument) in list.iter_mut().zip(*arguments) {
             *slot = argument.as_ptr();
         }
-        open.extend([executable.as_raw_fd(), report.as_raw_fd()]);
+        open.push(executable.as_raw_fd());
     }
     open.sort_unstable();
     // A handler of the embedding program must not run in the child. The sealed program sets its own mask.
@@ -73,8 +74,8 @@ pub fn launch(launch: &Launch<'_>) -> nix::Result<Option<Child>> {
     let made = clone3(launch.namespaces, launch.cgroup, libc::SIGCHLD);
     if let Ok(None) = made {
         begin(launch, &open);
-        if let Then::Execute { executable, report, .. } = &launch.then {
-            execute(*executable, &list, *report);
+        if let Then::Execute { executable, .. } = launch.then {
+            execute(executable, &list, launch.report);
         }
         return Ok(None);
     }
@@ -152,6 +153,27 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: i32) -> nix::
 /// The status of a process that could not begin.
 const FAILED: i32 = 127;
 
+/// What the child does before it is another program, and nothing works without.
+#[derive(Clone, Copy)]
+enum Step {
+    Keep,
+    WaitForIds,
+    BecomeGroup,
+    BecomeUser,
+    Execute,
+}
+
+/// The call that each of them is.
+const CALLS: [&str; 5] =
+    ["fcntl(F_SETFD)", "read(ids mapped)", "setresgid(0)", "setresuid(0)", "execveat(sealed executable)"];
+
+/// What a child has reported: the call that it was refused, and why.
+pub fn refused(report: [u8; 4]) -> (&'static str, Errno) {
+    let report = i32::from_ne_bytes(report);
+    let call = usize::try_from(report >> 16).ok().and_then(|step| CALLS.get(step));
+    (call.copied().unwrap_or_default(), Errno::from_raw(report & 0xffff))
+}
+
 /// The child's side of [`launch`]: no allocation, no lock, no panic.
 fn begin(launch: &Launch<'_>, open: &[RawFd]) {
     // SAFETY: raw system calls on integers and on memory that was made ready before the clone.
@@ -169,22 +191,28 @@ fn begin(launch: &Launch<'_>, open: &[RawFd]) {
             }
         }
         libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
-        if let Then::Execute { .. } = launch.then {
-            for fd in launch.keep {
-                libc::syscall(libc::SYS_fcntl, *fd, libc::F_SETFD, 0);
-            }
-            for fd in 3..3 + launch.preserved {
-                libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0);
+        // Who goes on takes them himself.
+        let executes = matches!(launch.then, Then::Execute { .. });
+        let kept = launch.keep.iter().copied().chain((3..).take(launch.preserved as usize));
+        for fd in kept.filter(|_| executes) {
+            if libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0) != 0 {
+                fail(Step::Keep, launch.report);
             }
         }
         if let Some(mapped) = launch.ids_mapped {
             let mut byte = 0_u8;
-            // 0 bytes: the runtime is gone. Nothing was made yet that could be left behind.
-            if libc::syscall(libc::SYS_read, mapped.as_raw_fd(), &raw mut byte, 1) != 1 {
-                libc::syscall(libc::SYS_exit_group, FAILED);
+            match libc::syscall(libc::SYS_read, mapped.as_raw_fd(), &raw mut byte, 1) {
+                1 => {}
+                // The runtime is gone. Nothing was made yet that could be left behind.
+                0 => end(FAILED),
+                _ => fail(Step::WaitForIds, launch.report),
             }
-            libc::syscall(libc::SYS_setresgid, 0, 0, 0);
-            libc::syscall(libc::SYS_setresuid, 0, 0, 0);
+            if libc::syscall(libc::SYS_setresgid, 0, 0, 0) != 0 {
+                fail(Step::BecomeGroup, launch.report);
+            }
+            if libc::syscall(libc::SYS_setresuid, 0, 0, 0) != 0 {
+                fail(Step::BecomeUser, launch.report);
+            }
         }
     }
 }
@@ -202,8 +230,16 @@ fn execute(executable: BorrowedFd<'_>, arguments: &[*const c_char; MAX_ARGUMENTS
             environment.as_ptr(),
             libc::AT_EMPTY_PATH,
         );
-        let errno = *libc::__errno_location();
-        libc::syscall(libc::SYS_write, report.as_raw_fd(), &raw const errno, size_of_val(&errno));
+    }
+    fail(Step::Execute, report)
+}
+
+/// Reports it, and ends.
+fn fail(step: Step, report: BorrowedFd<'_>) -> ! {
+    // SAFETY: as above.
+    unsafe {
+        let refused = (step as i32) << 16 | *libc::__errno_location();
+        libc::syscall(libc::SYS_write, report.as_raw_fd(), &raw const refused, size_of_val(&refused));
     }
     end(FAILED)
 }

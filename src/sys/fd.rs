@@ -74,6 +74,13 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
     Ok(())
 }
 
+/// Locks what `fd` refers to, or gives that up (flock(2)). nix's guard panics when it cannot.
+pub fn lock(fd: impl AsFd, operation: i32) -> nix::Result<()> {
+    // SAFETY: the call takes two integers.
+    super::answer(unsafe { libc::flock(fd.as_fd().as_raw_fd(), operation) }.into())?;
+    Ok(())
+}
+
 /// Decides whether `fd` stays open over execve.
 pub fn set_cloexec(fd: impl AsFd, on: bool) -> nix::Result<()> {
     let flags = if on { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };

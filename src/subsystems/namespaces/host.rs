@@ -81,10 +81,11 @@ pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<Ow
     let child = sys::clone::launch(&sys::clone::Launch {
         namespaces: clone_flag(NamespaceKind::User),
         cgroup: None,
-        then: Then::Execute { executable: gate.as_fd(), arguments: &[], report: gate.as_fd() },
+        then: Then::Execute { executable: gate.as_fd(), arguments: &[] },
         keep: &[],
         preserved: 0,
         ids_mapped: Some(gate.as_fd()),
+        report: gate.as_fd(),
     })
     .and_then(|child| child.ok_or(Errno::EINVAL))
     .or_call(|| "clone3(NEWUSER)")?;
@@ -135,7 +136,7 @@ impl NewNetwork {
             made
         };
         let thread = std::thread::Builder::new().spawn(make);
-        let thread = thread.map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))?;
+        let thread = thread.or_call(|| "pthread_create")?;
         Ok(Self { thread: Some(thread), gates })
     }
 
@@ -194,7 +195,7 @@ pub fn among_mounts_of<T: Send>(process: &Child, act: impl FnOnce() -> Result<T>
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, there);
-        let thread = thread.map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))?;
+        let thread = thread.or_call(|| "pthread_create")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

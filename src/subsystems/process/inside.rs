@@ -283,8 +283,8 @@ fn find_file(name: &str, path: &str) -> Result<PathBuf> {
         let candidate = Path::new(if directory.is_empty() { "." } else { directory }).join(name);
         match check_file(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(error) if error.kind() == Kind::Denied => refused = Some(error),
-            Err(_) => {}
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR)) => {}
+            Err(error) => refused = Some(error),
         }
     }
     Err(refused.unwrap_or_else(|| Error::new(Kind::Failed, phrases::NOT_IN_PATH))).within(|| format!("{name:?}"))
