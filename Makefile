@@ -122,14 +122,14 @@ FUZZ_SECONDS = 600
 fuzz: fuzz-packages
 	integration/fuzz/run $(FUZZ_SECONDS)
 
-# What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine. Writes
-# docs/benchmarks.md.
+# What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine, for ten minutes. Writes
+# docs/benchmarks.md and the chart beside it.
 BENCH_ROUNDS := 40
 bench: build
 	$(call install,$(BENCHED))
 	$(call bench_binary,--bench launch,target/bench-launch)
 	$(call bench_binary,--bench floor,target/bench-floor)
-	benches/run $(RELEASE) $(BENCH_ROUNDS) >docs/benchmarks.md
+	benches/run $(RELEASE) $(BENCH_ROUNDS) docs/benchmarks
 
 # Docker's default profile compiled and loaded, beside libseccomp's filters.
 bench-seccomp: packages
