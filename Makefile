@@ -19,7 +19,7 @@ RULES    := $(REPORTS)/rules
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: build debug demo test lint unit rules integration integration-hybrid integration-cgroup2 engines engines-guest test-guest \
-    guest tests engine-tests fuzz conformance bench bench-seccomp conformance-runtime-tools packages lint-packages \
+    guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp conformance-runtime-tools packages lint-packages \
     engine-packages fuzz-packages install
 
 build: packages
@@ -130,6 +130,10 @@ bench: build
 	$(call bench_binary,--bench launch,target/bench-launch)
 	$(call bench_binary,--bench floor,target/bench-floor)
 	benches/run $(RELEASE) $(BENCH_ROUNDS) docs/benchmarks
+
+# What a start costs before anything is touched, part by part.
+bench-parts: packages
+	cargo bench --bench parts
 
 # Docker's default profile compiled and loaded, beside libseccomp's filters.
 bench-seccomp: packages
