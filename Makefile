@@ -19,8 +19,9 @@ RULES    := $(REPORTS)/rules
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit rules faults faults-sample fault-tests integration integration-hybrid integration-cgroup2 engines engines-guest test-guest \
-    guest tests engine-tests fuzz conformance bench bench-seccomp conformance-runtime-tools packages lint-packages \
+.PHONY: build debug demo test lint unit rules faults faults-sample fault-tests integration integration-hybrid integration-cgroup2 \
+    engines engines-guest test-guest guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp \
+    conformance-runtime-tools packages lint-packages \
     engine-packages fuzz-packages install
 
 build: packages
@@ -135,14 +136,18 @@ FUZZ_SECONDS = 600
 fuzz: fuzz-packages
 	integration/fuzz/run $(FUZZ_SECONDS)
 
-# What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine. Writes
-# docs/benchmarks.md.
+# What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine, for ten minutes. Writes
+# docs/benchmarks.md and the chart beside it.
 BENCH_ROUNDS := 40
 bench: build
 	$(call install,$(BENCHED))
 	$(call bench_binary,--bench launch,target/bench-launch)
 	$(call bench_binary,--bench floor,target/bench-floor)
-	benches/run $(RELEASE) $(BENCH_ROUNDS) >docs/benchmarks.md
+	benches/run $(RELEASE) $(BENCH_ROUNDS) docs/benchmarks
+
+# What a start costs before anything is touched, part by part.
+bench-parts: packages
+	cargo bench --bench parts
 
 # Docker's default profile compiled and loaded, beside libseccomp's filters.
 bench-seccomp: packages

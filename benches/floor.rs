@@ -4,9 +4,9 @@
 //! floor run --bundle DIR ID
 //! ```
 //!
-//! It does what the configurations of the benchmark ask for, from one process and its child: cgroup, namespaces, mounts, devices,
-//! masks, root, capabilities, filter, program; on a pure cgroup v2
-//! hierarchy. `launch/bundles.rs` writes it a list of what differs between them, the filter compiled.
+//! It does what the configurations of the benchmark ask for, from one process and its child: cgroups, namespaces, mounts, devices,
+//! masks, root, capabilities, filter, program. `launch/bundles.rs` writes it a list of what differs between configurations and
+//! between machines, the filters compiled.
 //! It verifies nothing, keeps no state, protects nothing, and says no more about an error than where it died.
 
 #![allow(
@@ -19,10 +19,12 @@
 )]
 
 use std::fs::{self, File};
+use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use corten::sys::bpf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
@@ -54,37 +56,72 @@ impl Work {
 fn main() {
     let bundle = PathBuf::from(std::env::args().nth(3).unwrap());
     let work = Work::read(&bundle);
-    let group = Path::new("/sys/fs/cgroup").join(work.one("cgroup"));
-    fs::create_dir(&group).unwrap();
-    let child = clone(&File::open(&group).unwrap());
-    if child == 0 {
-        become_container(&work);
+    let groups: Vec<_> = work.all("group").chain(work.all("birthplace")).map(Path::new).collect();
+    groups.iter().for_each(|group| fs::create_dir(group).unwrap());
+    for write in work.all("write") {
+        let (file, value) = write.split_once('\t').unwrap();
+        fs::write(file, value).unwrap();
     }
+    let birthplace = work.all("birthplace").next().map(|group| File::open(group).unwrap());
+    if let Some(birthplace) = &birthplace {
+        guard_devices(&work, birthplace);
+    }
+    let (moved, mut go) = pipe().unwrap();
+    let child = clone(birthplace.as_ref());
+    if child == 0 {
+        become_container(&work, moved);
+    }
+    for group in work.all("group") {
+        fs::write(Path::new(group).join("cgroup.procs"), child.to_string()).unwrap();
+    }
+    go.write_all(b"g").unwrap();
     let child = Pid::from_raw(child);
     assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
-    fs::remove_dir(&group).unwrap();
+    groups.iter().for_each(|group| fs::remove_dir(group).unwrap());
 }
 
-fn clone(birthplace: &File) -> i32 {
+/// The device program of cgroup v2.
+fn guard_devices(work: &Work, group: &File) {
+    let instruction = |line: &str| {
+        let mut numbers = line.split(' ').map(|number| number.parse::<i64>().unwrap());
+        let mut next = || numbers.next().unwrap();
+        bpf::Instruction {
+            code: next().try_into().unwrap(),
+            registers: next().try_into().unwrap(),
+            offset: next().try_into().unwrap(),
+            immediate: next().try_into().unwrap(),
+        }
+    };
+    let program: Vec<_> = work.all("device").map(instruction).collect();
+    if !program.is_empty() {
+        bpf::attach_device_program(group, bpf::load_device_program(&program).unwrap()).unwrap();
+    }
+}
+
+fn clone(birthplace: Option<&File>) -> i32 {
     const NEW: i32 =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: all zero is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(NEW.unsigned_abs()) | CLONE_INTO_CGROUP;
+    args.flags = u64::from(NEW.unsigned_abs());
     args.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
-    args.cgroup = birthplace.as_raw_fd().try_into().unwrap();
+    if let Some(birthplace) = birthplace {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = birthplace.as_raw_fd().try_into().unwrap();
+    }
     // SAFETY: like fork(2), in a process of one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
     assert!(pid >= 0);
     i32::try_from(pid).unwrap()
 }
 
-fn become_container(work: &Work) -> ! {
+fn become_container(work: &Work, moved: PipeReader) -> ! {
     let root = Path::new(work.one("root"));
     attach(None, "/", None, MsFlags::MS_REC | MsFlags::MS_SLAVE, None);
     attach(Some(root), root, None, MsFlags::MS_BIND | MsFlags::MS_REC, None);
     mounts(work, root);
+    cgroups(work, root, moved);
     devices(&root.join("dev"));
     chdir(root).unwrap();
     pivot_root(".", ".").unwrap();
@@ -116,8 +153,6 @@ fn mounts(work: &Work, root: &Path) {
     make("dev/shm", "tmpfs", safe, Some("mode=1777,size=65536k"));
     make("dev/mqueue", "mqueue", safe, None);
     make("sys", "sysfs", safe | MsFlags::MS_RDONLY, None);
-    unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
-    make("sys/fs/cgroup", "cgroup2", safe | MsFlags::MS_RDONLY, None);
     for bind in work.all("bind") {
         let (source, target) = bind.split_once('\t').unwrap();
         let target = root.join(target.trim_start_matches('/'));
@@ -125,6 +160,24 @@ fn mounts(work: &Work, root: &Path) {
         File::create(&target).unwrap();
         attach(Some(Path::new(source)), &target, None, MsFlags::MS_BIND | MsFlags::MS_REC, None);
     }
+}
+
+/// What the container sees of its cgroups, when it is in them.
+fn cgroups(work: &Work, root: &Path, mut moved: PipeReader) {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let place = root.join("sys/fs/cgroup");
+    moved.read_exact(&mut [0]).unwrap();
+    unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+    if work.all("group").next().is_none() {
+        return attach(Some(Path::new("cgroup")), &place, Some("cgroup2"), flags | MsFlags::MS_RDONLY, None);
+    }
+    attach(Some(Path::new("tmpfs")), &place, Some("tmpfs"), flags, Some("mode=755"));
+    for hierarchy in work.all("hierarchy") {
+        let (name, options) = hierarchy.split_once('\t').unwrap();
+        fs::create_dir(place.join(name)).unwrap();
+        attach(Some(Path::new("cgroup")), place.join(name), Some("cgroup"), flags | MsFlags::MS_RDONLY, Some(options));
+    }
+    attach(None, &place, None, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | flags, None);
 }
 
 fn devices(dev: &Path) {

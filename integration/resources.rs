@@ -66,6 +66,19 @@ fn memory_and_swap_together_are_the_limit_of_swap() {
     assert_files(given, "memory", &[("memory.limit_in_bytes", "67108864")], &[("memory.swap.max", "max")]);
 }
 
+/// What the runtime needs of the container's own memory until the program runs: less than a third of it, waiting for the start.
+#[test]
+fn half_a_megabyte_is_enough_for_a_program_that_needs_little() {
+    differs!(Runc, "it takes more than 2 MiB itself");
+    requires!(cgroup::has("memory"), "the memory controller");
+    let bundle = resources(json!({"memory": {"limit": 512 << 10}})).args(&["true"]);
+    // The program's file counts for whoever reads it first, and busybox is four times as large.
+    fs::read(bundle.rootfs().join("bin/busybox")).unwrap();
+    let container = bundle.create();
+    container.start();
+    assert_eq!(container.wait(), 0);
+}
+
 #[test]
 fn swappiness_and_no_oom_killer_need_v1() {
     differs!(Runc | Crun, "they are dropped in silence on v2");

@@ -4,6 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use corten::config::Config;
+use corten::machine::Machine;
+use corten::plan::{Plan, Request};
+use corten::subsystems::cgroups::{Driver, Version, When};
+use corten::sys::bpf::Instruction;
 use serde_json::{Value, json};
 
 const SECCOMP: &str = include_str!("../../src/subsystems/seccomp/testdata/docker-default.json");
@@ -32,29 +37,48 @@ const DEVICES: [(&str, Option<u32>, Option<u32>, &str); 4] =
 pub struct Bundles {
     pub ending: PathBuf,
     pub sleeping: PathBuf,
+    /// Which of Docker's `linux.resources` they have, in words.
+    pub limits: String,
 }
 
 impl Bundles {
-    pub fn write(directory: &Path, docker: bool) -> Self {
+    pub fn write(directory: &Path, name: &str, docker: bool) -> Self {
+        let directory = directory.join(name);
         let root = directory.join("rootfs");
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
         for name in ["true", "sleep"] {
             symlink("busybox", root.join("bin").join(name)).unwrap();
         }
-        let write = |name: &str, words: &[&str]| {
+        let mut limits = String::new();
+        let mut write = |name: &str, words: &[&str]| {
             let bundle = directory.join(name);
             fs::create_dir(&bundle).unwrap();
             let mut config = config(&root, words);
             if docker {
-                like_docker(&mut config, directory);
+                limits = like_docker(&mut config, &directory);
             }
             fs::write(bundle.join("config.json"), config.to_string()).unwrap();
-            for_floor(&config, &bundle);
+            for_floor(&Config::parse(config.to_string().as_bytes()).unwrap(), &bundle);
             bundle
         };
-        Self { ending: write("ending", &["/bin/true"]), sleeping: write("sleeping", &["/bin/sleep", "1000"]) }
+        let (ending, sleeping) = (write("ending", &["/bin/true"]), write("sleeping", &["/bin/sleep", "1000"]));
+        Self { ending, sleeping, limits }
     }
+
+    /// Containers of the sleeping one are to be in another cgroup than those before.
+    pub fn move_to_group(&self, number: usize) {
+        let file = self.sleeping.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config["linux"]["cgroupsPath"] = json!(format!("{}-{number}", group(&self.sleeping)));
+        fs::write(file, config.to_string()).unwrap();
+    }
+}
+
+/// A cgroup's path that is not there yet: what is below `directory` has a name of its own.
+fn group(directory: &Path) -> String {
+    let unique = directory.iter().find_map(|name| name.to_str()?.strip_prefix(".tmp")).unwrap();
+    format!("/corten-bench-{unique}")
 }
 
 /// What `spec` writes, for crun 1.8, without what takes CAP_SYS_RESOURCE.
@@ -67,14 +91,15 @@ fn config(root: &Path, words: &[&str]) -> Value {
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(words);
     config["process"].as_object_mut().unwrap().remove("rlimits");
-    config["linux"]["cgroupsPath"] = json!(format!("/corten-bench-{}", std::process::id()));
+    config["linux"]["cgroupsPath"] = json!(group(root));
     if !device_rules_work() {
         config["linux"].as_object_mut().unwrap().remove("resources");
     }
     config
 }
 
-fn like_docker(config: &mut Value, directory: &Path) {
+/// The answer is which of Docker's `linux.resources` it has, in words.
+fn like_docker(config: &mut Value, directory: &Path) -> String {
     for name in ["resolv.conf", "hostname", "hosts"] {
         let file = directory.join(name);
         fs::write(&file, "").unwrap();
@@ -87,48 +112,91 @@ fn like_docker(config: &mut Value, directory: &Path) {
     linux["maskedPaths"] = json!(MASKED);
     linux["seccomp"] = serde_json::from_str(SECCOMP).unwrap();
     let mut resources = json!({});
-    if device_rules_work() {
-        let rule = |(kind, major, minor, access): &(&str, Option<u32>, Option<u32>, &str)| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
-        let deny = json!({"allow": false, "access": "rwm"});
-        resources["devices"] = std::iter::once(deny).chain(DEVICES.iter().map(rule)).collect();
-    }
-    for (controller, limits) in [
-        ("memory", json!({"limit": 512 << 20})),
-        ("cpu", json!({"shares": 1024, "quota": 100_000, "period": 100_000})),
-        ("pids", json!({"limit": 100})),
-    ] {
-        if has(controller) {
-            resources[controller] = limits;
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    let mut limit = |name: &'static str, works: bool, limits: Value| {
+        if works {
+            resources[name] = limits;
+            there.push(name);
+        } else {
+            missing.push(name);
         }
-    }
+    };
+    let rule = |(kind, major, minor, access): &(&str, Option<u32>, Option<u32>, &str)| json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
+    let deny = json!({"allow": false, "access": "rwm"});
+    limit("devices", device_rules_work(), std::iter::once(deny).chain(DEVICES.iter().map(rule)).collect());
+    limit("memory", has("memory"), json!({"limit": 512 << 20}));
+    limit("cpu", has("cpu"), json!({"shares": 1024, "quota": 100_000, "period": 100_000}));
+    limit("pids", has("pids"), json!({"limit": 100}));
     linux["resources"] = resources;
+    match (there.join(", "), missing.join(", ")) {
+        (all, missing) if missing.is_empty() => all,
+        (there, missing) if there.is_empty() => format!("none ({missing} do not work here for every runtime)"),
+        (there, missing) => format!("{there} ({missing} do not work here for every runtime)"),
+    }
 }
 
-/// What differs between the configurations, for `benches/floor.rs`.
-fn for_floor(config: &Value, bundle: &Path) {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let linux = &config["linux"];
-    let words: Vec<_> = config["process"]["args"].as_array().unwrap().iter().map(text).collect();
-    let mut lines = vec![
-        format!("root {}", text(&config["root"]["path"])),
-        format!("cgroup {}", text(&linux["cgroupsPath"]).trim_start_matches('/')),
-        format!("program {}", words.join(" ")),
-    ];
-    for (name, property) in [("mask", "maskedPaths"), ("readonly", "readonlyPaths")] {
-        lines.extend(linux[property].as_array().unwrap().iter().map(|path| format!("{name} {}", text(path))));
+/// What differs between configurations and machines, for `benches/floor.rs`.
+fn for_floor(config: &Config, bundle: &Path) {
+    let plan = plan(config, bundle);
+    let program = config.process.as_ref().unwrap().args.join(" ");
+    let mut lines = vec![format!("root {}", plan.inside.rootfs().display()), format!("program {program}")];
+    lines.extend(config.linux.masked_paths.iter().map(|path| format!("mask {}", path.display())));
+    lines.extend(config.linux.readonly_paths.iter().map(|path| format!("readonly {}", path.display())));
+    for mount in config.mounts.iter().filter(|mount| mount.kind.is_empty()) {
+        lines.push(format!("bind {}\t{}", mount.source.as_ref().unwrap().display(), mount.destination.display()));
     }
-    let binds = config["mounts"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind");
-    lines.extend(binds.map(|mount| format!("bind {}\t{}", text(&mount["source"]), text(&mount["destination"]))));
+    let groups = &plan.cgroups.groups;
+    for group in groups {
+        let directory = group.directory();
+        match group.version {
+            Version::V2 => lines.push(format!("birthplace {}", directory.display())),
+            Version::V1 => {
+                let name = group.mount_point.file_name().unwrap().display();
+                lines.push(format!("group {}", directory.display()));
+                lines.push(format!("hierarchy {name}\t{}", group.controllers.join(",")));
+                if group.is_of("cpuset") {
+                    lines.extend(["cpuset.cpus", "cpuset.mems"].map(|file| inherited(&directory, file)));
+                }
+            }
+        }
+    }
+    // Those that depend on what else is there are for kernels of long ago.
+    for write in plan.cgroups.writes.iter().filter(|write| write.when == When::Always) {
+        lines.push(format!("write {}\t{}", groups[write.group].directory().join(&write.file).display(), write.value));
+    }
+    let device = |it: &Instruction| format!("device {} {} {} {}", it.code, it.registers, it.offset, it.immediate);
+    lines.extend(plan.cgroups.device_program.iter().map(device));
     fs::write(bundle.join("floor"), lines.join("\n")).unwrap();
-    if let Some(profile) = corten::config::Config::parse(config.to_string().as_bytes()).unwrap().linux.seccomp {
-        let program = corten::subsystems::seccomp::compile(&profile).unwrap().program;
-        let bytes = program.iter().flat_map(|instruction| {
+    if let Some((filter, _)) = plan.inside.seccomp {
+        let bytes = filter.program.iter().flat_map(|instruction| {
             let [code_low, code_high] = instruction.code.to_ne_bytes();
             let [a, b, c, d] = instruction.k.to_ne_bytes();
             [code_low, code_high, instruction.jt, instruction.jf, a, b, c, d]
         });
         fs::write(bundle.join("filter"), bytes.collect::<Vec<u8>>()).unwrap();
     }
+}
+
+/// A new group of v1's cpuset has nothing, and then nobody may enter.
+fn inherited(directory: &Path, file: &str) -> String {
+    let value = fs::read_to_string(directory.parent().unwrap().join(file)).unwrap();
+    format!("write {}\t{}", directory.join(file).display(), value.trim())
+}
+
+fn plan(config: &Config, bundle: &Path) -> Plan {
+    let request = Request {
+        id: "bench",
+        bundle,
+        cgroup_driver: Driver::Cgroupfs,
+        rootless: None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserved_fds: 0,
+        listen_fds: None,
+        terminal_size: None,
+        notify_directory: None,
+    };
+    Plan::new(config, &Machine::default(), &request).unwrap()
 }
 
 fn has(controller: &str) -> bool {

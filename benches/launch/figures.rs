@@ -4,35 +4,53 @@ use std::fmt::Write;
 use std::time::Duration;
 
 pub struct Table {
+    pub rows: Vec<String>,
+    pub columns: Vec<String>,
     /// By row and column.
     cells: Vec<Vec<Vec<Duration>>>,
 }
 
 impl Table {
-    pub fn new(rows: usize, columns: usize) -> Self {
-        Self { cells: vec![vec![Vec::new(); columns]; rows] }
+    pub fn new<'a>(rows: &[impl ToString], columns: impl Iterator<Item = &'a str>) -> Self {
+        let columns: Vec<_> = columns.map(str::to_owned).collect();
+        let cells = vec![vec![Vec::new(); columns.len()]; rows.len()];
+        Self { rows: rows.iter().map(ToString::to_string).collect(), columns, cells }
     }
 
+    /// Keeps the row sorted.
     pub fn add(&mut self, row: usize, column: usize, took: Duration) {
-        self.cells[row][column].push(took);
+        let cell = &mut self.cells[row][column];
+        cell.insert(cell.partition_point(|other| *other < took), took);
     }
 
-    /// Median in milliseconds (smallest, 90th percentile), and the first column's median by that of each other one.
-    pub fn render(&mut self, rows: &[&str], columns: &[&str]) -> String {
+    pub fn median(&self, row: usize, column: usize) -> Option<Duration> {
+        at(&self.cells[row][column], 50)
+    }
+
+    /// The first column's median by that of another one.
+    pub fn ratio(&self, row: usize, column: usize) -> Option<f64> {
+        quotient(self.median(row, 0), self.median(row, column))
+    }
+
+    /// Median in milliseconds (smallest, 90th percentile), and the ratios.
+    pub fn render(&self) -> String {
         let mut text = String::new();
-        let head: String = columns.iter().map(|name| format!(" {name} |")).collect();
-        let ratios: String = columns[1..].iter().map(|name| format!(" {} / {name} |", columns[0])).collect();
-        let rule = "---|".repeat(columns.len() * 2);
+        let head: String = self.columns.iter().map(|name| format!(" {name} |")).collect();
+        let ratios: String = self.columns[1..].iter().map(|name| format!(" {} / {name} |", self.columns[0])).collect();
+        let rule = "---|".repeat(self.columns.len() * 2);
         writeln!(text, "| |{head}{ratios}\n|{rule}").unwrap();
-        for (name, cells) in rows.iter().zip(&mut self.cells) {
-            cells.iter_mut().for_each(|cell| cell.sort_unstable());
-            let times: String = cells.iter().map(|cell| format!(" {} |", milliseconds(cell))).collect();
-            let first = at(&cells[0], 50);
-            let ratios: String = cells[1..].iter().map(|cell| format!(" {} |", ratio(first, at(cell, 50)))).collect();
+        for (row, name) in self.rows.iter().enumerate() {
+            let times: String = self.cells[row].iter().map(|cell| format!(" {} |", milliseconds(cell))).collect();
+            let ratio = |column| self.ratio(row, column).map_or_else(String::new, |ratio| format!("**{ratio:.2}**"));
+            let ratios: String = (1..self.columns.len()).map(|column| format!(" {} |", ratio(column))).collect();
             writeln!(text, "| `{name}` |{times}{ratios}").unwrap();
         }
         text
     }
+}
+
+pub fn quotient(a: Option<Duration>, b: Option<Duration>) -> Option<f64> {
+    a.zip(b).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64())
 }
 
 fn at(sorted: &[Duration], share: usize) -> Option<Duration> {
@@ -45,9 +63,4 @@ fn milliseconds(sorted: &[Duration]) -> String {
         (Some(median), Some(least), Some(most)) => format!("{median} ({least}, {most})"),
         _ => String::new(),
     }
-}
-
-fn ratio(ours: Option<Duration>, theirs: Option<Duration>) -> String {
-    let ratio = ours.zip(theirs).map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64());
-    ratio.map_or_else(String::new, |ratio| format!("**{ratio:.2}**"))
 }
