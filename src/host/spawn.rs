@@ -14,9 +14,9 @@ use crate::channel::{self, HostEnd};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host as cgroups;
-use crate::sys;
 use crate::sys::clone::{Child, Launch};
 use crate::sys::fd::Luggage;
+use crate::{sys, timing};
 
 /// A process that was made and is not yet a container's for good: dropped without [`Launched::keep`], it is killed with
 /// all that is in its container's groups, and reaped.
@@ -51,13 +51,15 @@ pub fn launch(wanted: Wanted<'_>, sealed: &Sealed) -> Result<(Launched, HostEnd)
     let (host_end, inside_end) = channel::pair()?;
     let number = inside_end.as_fd().as_raw_fd();
     let text = crate::fs::c_string(&number.to_string())?;
+    let mut arguments = vec![channel::SEALED_NAME, &text];
+    arguments.extend(timing::is_wanted().then_some(channel::TELL_PHASES));
     let mut keep = wanted.luggage.numbers();
     keep.push(number);
     let child = sys::clone::launch(&Launch {
         namespaces: wanted.namespaces,
         cgroup: wanted.birthplace,
         executable: sealed.executable(),
-        arguments: &[channel::SEALED_NAME, &text],
+        arguments: &arguments,
         keep: &keep,
         preserved: wanted.preserved_fds,
         ids_mapped: wanted.maps_before_exec.then(|| inside_end.as_fd()),

@@ -18,20 +18,21 @@ use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::{self, Console};
 use crate::subsystems::{keyring, lsm, namespaces};
 use crate::sys;
+use crate::timing::phase;
 
 /// Enters the container. In a pid namespace only our children are, so there a copy of us becomes the program, as a child of
 /// our parent, and we end.
 pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
     let inside = Inside::first_step();
     if plan.waits_for_cgroup {
-        channel.wait_for_go()?;
+        phase("wait for the cgroups", || channel.wait_for_go())?;
     }
     // Through the host's procfs, while it can be seen; a copy inherits it.
     lsm::set_at_exec(&inside, &plan.lsm)?;
     if plan.keyring.is_some() {
         lsm::label_keys(&inside, &plan.lsm)?;
     }
-    let in_root = enter(inside, plan)?;
+    let in_root = phase("enter the namespaces", || enter(inside, plan))?;
     if plan.namespaces & clone_flag(NamespaceKind::Pid) == 0 {
         return become_program(in_root, channel, plan);
     }

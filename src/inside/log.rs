@@ -1,4 +1,4 @@
-//! What is logged inside is written by the host: messages over the channel.
+//! What is logged inside is written by the host: messages over the channel. So are phases ([`crate::timing`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -12,12 +12,12 @@ struct ToChannel(OnceLock<InsideEnd>);
 static LOGGER: ToChannel = ToChannel(OnceLock::new());
 
 /// Sends warnings and debugging records through a copy of the channel from now on, until execve closes it.
-pub fn to_channel(channel: &InsideEnd) {
+pub fn to_channel(channel: &InsideEnd, phases: bool) {
     let copy: Option<OwnedFd> = channel.as_fd().try_clone_to_owned().ok();
     if let Some(copy) = copy {
         let _ = LOGGER.0.set(InsideEnd::new(copy));
         let _ = log::set_logger(&LOGGER);
-        log::set_max_level(LevelFilter::Debug);
+        log::set_max_level(if phases { LevelFilter::Trace } else { LevelFilter::Debug });
     }
 }
 
@@ -33,8 +33,11 @@ impl Log for ToChannel {
 
     fn log(&self, record: &Record<'_>) {
         if let Some(channel) = self.0.get().filter(|_| self.enabled(record.metadata())) {
-            let warning = record.level() <= Level::Warn;
-            let _ = channel.send(&FromInside::Log { warning, text: record.args().to_string() });
+            let text = record.args().to_string();
+            let _ = channel.send(&match record.level() {
+                Level::Trace => FromInside::Phase { text },
+                level => FromInside::Log { warning: level <= Level::Warn, text },
+            });
         }
     }
 

@@ -20,6 +20,7 @@ use crate::fs::procfs::Procfs;
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
+use crate::timing::phase;
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
 pub fn open_all(route: &Route, namespaces: &Namespaces, luggage: &mut Luggage) -> Result<InsideNamespaces> {
@@ -112,7 +113,7 @@ impl NewNetwork {
     /// Begins.
     pub fn begin() -> Result<Self> {
         let make = || {
-            unshare(CloneFlags::CLONE_NEWNET).or_call(|| "unshare(net)")?;
+            phase("network namespace", || unshare(CloneFlags::CLONE_NEWNET)).or_call(|| "unshare(net)")?;
             namespace_of("thread-self", NamespaceKind::Network)
         };
         let thread = std::thread::Builder::new().spawn(make);
