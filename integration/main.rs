@@ -76,5 +76,6 @@ mod systemd;
 mod systemd_life;
 mod systemd_update;
 mod terminal;
+mod timing;
 mod update;
 mod users;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// A module imports only from its own line and from those above. `inside` and `host` share one, and never import each
 /// other.
 const LAYERS: [&[&str]; 11] = [
-    &["error"],
+    &["error", "timing"],
     &["sys"],
     &["fs"],
     &["config"],

@@ -41,6 +41,7 @@ pub mod plan;
 pub mod state;
 pub mod subsystems;
 pub mod sys;
+pub mod timing;
 
 pub use error::{Error, Kind, Result};
 pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};

@@ -11,7 +11,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use super::{FromInside, GO, MAX_MESSAGE, malformed};
 use crate::error::{Error, Kind, OrCall, Result, Within};
-use crate::sys;
+use crate::{sys, timing};
 
 /// The host's end of the channel, or of a report.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl HostEnd {
     }
 
     /// The next message with its descriptor. `None`: the other end is closed: by execve, or because the process is gone.
-    /// Log messages are logged and not returned.
+    /// Log messages and phases are logged and not returned.
     pub fn receive(&self, deadline: Option<Instant>) -> Result<Option<(FromInside, Option<OwnedFd>)>> {
         loop {
             let mut passed = None;
@@ -86,6 +86,7 @@ impl HostEnd {
             match postcard::from_bytes(&body).map_err(|error| malformed(&error))? {
                 FromInside::Log { warning: true, text } => log::warn!("{text}"),
                 FromInside::Log { warning: false, text } => log::debug!("{text}"),
+                FromInside::Phase { text } => log::trace!(target: timing::INSIDE, "{text}"),
                 FromInside::Refused { refusal, errno } => {
                     let errno = Some(i32::from_ne_bytes(errno)).filter(|errno| *errno != 0).map(Errno::from_raw);
                     return Ok(Some((FromInside::Failed(refusal.into_error(errno)), None)));

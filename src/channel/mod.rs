@@ -18,7 +18,7 @@
 //!                ◄── Go ──           start                                       (create: through a FIFO)
 //!    Executing ──────────────►       and the end of file: the program runs
 //!
-//!    Log(..), Failed(error)          at any time
+//!    Log(..), Phase(..), Failed(error)       at any time
 //! ```
 //!
 //! A stream socket; a message is its length, four bytes, and then itself in postcard's format. A descriptor travels with
@@ -77,6 +77,11 @@ pub enum FromInside {
         /// One line.
         text: String,
     },
+    /// A phase has ended ([`crate::timing`]).
+    Phase {
+        /// The record.
+        text: String,
+    },
     /// That was it.
     Failed(Error),
     /// The same, from a script (`sys::script`). [`HostEnd::receive`] makes a `Failed` of it.
@@ -90,6 +95,9 @@ pub enum FromInside {
 
 /// `argv[0]` of the sealed child; `argv[1]` is the number of its end of the channel.
 pub const SEALED_NAME: &CStr = c"corten:[INIT]";
+
+/// `argv[2]` of one who is to tell its phases.
+pub const TELL_PHASES: &CStr = c"timing";
 
 /// The byte that says: go on.
 const GO: u8 = b'g';

@@ -63,11 +63,16 @@ pub enum FlagsEnd {
 }
 
 /// The flags of the program, which stand before the command.
-pub const GLOBALS: [Flag; 9] = [
+pub const GLOBALS: [Flag; 10] = [
     Flag::value("root", "DIR", "Directory of the containers' state [default: /run/corten, or $XDG_RUNTIME_DIR/corten]"),
     Flag::value("log", "FILE", "File to which warnings and errors are appended"),
     Flag::value("log-format", "FORMAT", "Format of the records: text or json [default: text]"),
     Flag::switch("debug", "Log debugging records, too"),
+    Flag::value(
+        "timing",
+        "FILE",
+        "File to which the phases are written, as a trace for Perfetto or Chrome [default: $CORTEN_TIMING]",
+    ),
     Flag::switch("systemd-cgroup", "Let systemd make the cgroups"),
     Flag::value("cgroup-manager", "NAME", "Who makes the cgroups: cgroupfs, systemd or disabled [default: cgroupfs]"),
     Flag::value("rootless", "BOOL", "Whether we are without privileges: true, false or auto [default: auto]"),

@@ -14,6 +14,7 @@ use corten::host::{ExecRequest, Executed, Running};
 use corten::subsystems::namespaces::host::pid_of;
 use corten::subsystems::readiness::Readiness;
 use corten::sys::pidfd::{self, Ended};
+use corten::timing::phase;
 use corten::{CreateRequest, Runtime};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -41,11 +42,11 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
     }
     let signals = take_all_signals()?;
     let Running { container, init, terminal, readiness } = runtime.run(request)?;
-    let ended = attend(init, terminal, readiness, signals);
+    let ended = phase("the program runs", || attend(init, terminal, readiness, signals));
     match ended {
         Ok(_) if stay.keep => {}
         // Somebody may have been faster, with `delete --force`.
-        Ok(_) => container.delete().or_else(|error| match error.kind() {
+        Ok(_) => phase("clean up", || container.delete()).or_else(|error| match error.kind() {
             Kind::NotFound => Ok(()),
             _ => Err(error),
         })?,
@@ -59,7 +60,8 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
 pub fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result<u8> {
     let signals = take_all_signals()?;
     let Executed { process, terminal } = runtime.exec(id, request)?;
-    Ok(u8::try_from(attend(process, terminal, None, signals)?.status()).unwrap_or(u8::MAX))
+    let ended = phase("the program runs", || attend(process, terminal, None, signals))?;
+    Ok(u8::try_from(ended.status()).unwrap_or(u8::MAX))
 }
 
 /// ORDER: before there is a program that one could be meant for. What comes meanwhile waits.

@@ -16,6 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
 
 use super::output;
+use super::timing::Trace;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub enum Format {
 struct Logger {
     file: Option<File>,
     format: Format,
+    /// The last level that is written.
+    level: LevelFilter,
+    /// Gets the phases, which are not written.
+    trace: Option<Trace>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -49,10 +54,18 @@ pub fn open(path: &Path) -> Result<File> {
 }
 
 /// Everything that is logged from now on is written there, or to standard error.
-pub fn install(file: Option<File>, format: Format, debug: bool) {
-    let logger = LOGGER.get_or_init(|| Logger { file, format });
+pub fn install(file: Option<File>, format: Format, debug: bool, trace: Option<Trace>) {
+    let level = if debug { LevelFilter::Debug } else { LevelFilter::Warn };
+    let logger = LOGGER.get_or_init(|| Logger { file, format, level, trace });
     if corten::set_logger(logger) {
-        log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Warn });
+        log::set_max_level(if logger.trace.is_some() { LevelFilter::Trace } else { level });
+    }
+}
+
+/// What was collected is written now.
+pub fn finish() {
+    if let Some(trace) = LOGGER.get().and_then(|logger| logger.trace.as_ref()) {
+        trace.write();
     }
 }
 
@@ -91,8 +104,13 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            self.write(record.level(), &record.args().to_string());
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        match &self.trace {
+            Some(trace) if record.level() == Level::Trace => trace.add(record.target(), &record.args().to_string()),
+            _ if record.level() <= self.level => self.write(record.level(), &record.args().to_string()),
+            _ => {}
         }
     }
 
@@ -187,7 +205,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
         std::fs::write(&path, "{\"level\":\"error\"}\n").unwrap();
-        let logger = Logger { file: Some(open(&path).unwrap()), format: Format::Json };
+        let logger =
+            Logger { file: Some(open(&path).unwrap()), format: Format::Json, level: LevelFilter::Warn, trace: None };
         logger.write(Level::Warn, "one");
         logger.write(Level::Error, "two");
         let content = std::fs::read_to_string(&path).unwrap();

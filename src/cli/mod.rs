@@ -1,8 +1,8 @@
 //! The command line: the only code that reads arguments and the environment, prints, and installs a logger.
 //!
 //! One file per command: its row of the table ([`COMMANDS`]) and what it does. [`args`] reads the line, [`log`] is the
-//! logger, [`output`] prints, [`size`] reads sizes, [`foreground`] stays with the program of a `run` until it ends,
-//! with [`relay`] for its terminal.
+//! logger, [`timing`] the trace, [`output`] prints, [`size`] reads sizes, [`foreground`] stays with the program of a `run`
+//! until it ends, with [`relay`] for its terminal.
 
 mod args;
 mod create;
@@ -26,6 +26,7 @@ mod size;
 mod spec;
 mod start;
 mod state;
+mod timing;
 mod update;
 mod version;
 
@@ -36,6 +37,7 @@ use std::path::Path;
 use args::{Flag, FlagsEnd, GLOBALS, Misuse, Request, Words};
 use corten::error::{Error, Kind, Result};
 use invocation::Invocation;
+use timing::Trace;
 
 /// A command: how it is called and what it does.
 #[derive(Debug)]
@@ -80,14 +82,16 @@ pub fn main() -> u8 {
     let words: Vec<OsString> = words.collect();
     let globals = Words::read(&words, &GLOBALS, FlagsEnd::AtFirstArgument);
     let settled = settle_in();
-    match open_log(&globals).and(settled).map_err(Failure::from) {
+    let status = match open_log(&globals).and(settled).map_err(Failure::from) {
         Ok(()) => obey(&program, &globals),
         failed => failed.map(|()| 0),
     }
     .unwrap_or_else(|failure| {
         log::last_words(&failure.line(&program, &globals));
         failure.status
-    })
+    });
+    log::finish();
+    status
 }
 
 fn obey(program: &str, globals: &Words) -> std::result::Result<u8, Failure> {
@@ -95,7 +99,8 @@ fn obey(program: &str, globals: &Words) -> std::result::Result<u8, Failure> {
         Request::Help(text) => output::print(&text)?,
         Request::Version => output::print(&version::text(program))?,
         Request::Command(command, matches) => {
-            let done = Invocation::new(globals, matches).and_then(|invocation| (command.run)(&invocation));
+            let run = |invocation: Invocation| corten::timing::phase(command.name, || (command.run)(&invocation));
+            let done = Invocation::new(globals, matches).and_then(run);
             return done.map_err(|error| Failure { status: command.failure, ..error.into() });
         }
     }
@@ -157,7 +162,9 @@ fn open_log(globals: &Words) -> Result<()> {
         Ok(file) => (file, None),
         Err(error) => (None, Some(error)),
     };
-    log::install(file, *format.as_ref().unwrap_or(&log::Format::Text), globals.has("debug"));
+    let trace = globals.value("timing").map(OsStr::to_owned).or_else(|| std::env::var_os("CORTEN_TIMING"));
+    let trace = trace.filter(|file| !file.is_empty()).map(|file| Trace::new(Path::new(&file)));
+    log::install(file, *format.as_ref().unwrap_or(&log::Format::Text), globals.has("debug"), trace);
     failure.map_or(Ok(()), Err)?;
     format.map(drop)
 }

@@ -19,6 +19,7 @@ use crate::subsystems::namespaces::host::NewNetwork;
 use crate::subsystems::net_devices::Moved;
 use crate::subsystems::{namespaces, process, rdt, seccomp};
 use crate::sys::clone::Child;
+use crate::timing::phase;
 
 /// How long the container's process may take to set itself up. Hooks that run in it have timeouts of their own.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,11 +52,11 @@ impl Conversation<'_> {
             self.channel.go()?;
         }
         if let Some(message) = &self.message {
-            self.channel.send_plan(message)?;
+            phase("send the plan", || self.channel.send_plan(message))?;
         }
-        self.directory.write_snapshot(self.snapshot)?;
+        phase("write the state", || self.directory.write_snapshot(self.snapshot))?;
         if let Some(network) = self.network.take() {
-            self.channel.go_with(network.finish()?.as_fd())?;
+            self.channel.go_with(phase("wait for the network namespace", || network.finish())?.as_fd())?;
         }
         if self.plan.route.intermediate.is_none() {
             self.adopt_first_process()?;
@@ -68,7 +69,7 @@ impl Conversation<'_> {
                 Some(_) => Some(handover::PATIENCE),
                 None => self.plan.hooks.create_container.is_empty().then_some(PATIENCE),
             };
-            let message = self.channel.receive(patience.map(within));
+            let message = phase("wait for the process", || self.channel.receive(patience.map(within)));
             match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::MapsPlease, _)) => {
                     self.write_maps()?;
@@ -135,7 +136,7 @@ impl Conversation<'_> {
         self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
         if self.plan.inside.waits_for_cgroup {
             // Slow when the machine was idle; the process builds its root meanwhile.
-            self.cgroups.entrance().join(pid)?;
+            phase("join the cgroups", || self.cgroups.entrance().join(pid))?;
             self.channel.go()?;
         }
         self.cgroups.dismiss_helpers()
@@ -147,7 +148,7 @@ impl Conversation<'_> {
         let lists = [("prestart", &self.plan.hooks.prestart), ("createRuntime", &self.plan.hooks.create_runtime)];
         for (name, list) in lists {
             let directory = Some(self.record.bundle.as_path());
-            hooks::run_all(list, &state, Surroundings { name, env: None, directory })?;
+            phase(name, || hooks::run_all(list, &state, Surroundings { name, env: None, directory }))?;
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ use crate::subsystems::readiness::{self, Readiness};
 use crate::subsystems::{mounts, namespaces, process, rdt};
 use crate::sys;
 use crate::sys::fd::Luggage;
+use crate::timing::phase;
 
 /// What is asked for, beside the bundle's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running>
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     let readiness = request.notify_socket.as_deref().and_then(|manager| container.listen(manager));
     channel.go()?;
-    start::see_it_execute(&channel, &init, container.start_patience())
+    phase("start", || start::see_it_execute(&channel, &init, container.start_patience()))
         .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
@@ -112,7 +113,7 @@ struct Created {
 fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Result<Created> {
     crate::state::id::check(&request.id)?;
     let bundle = absolute(&request.bundle)?;
-    let config = read_config(&bundle)?;
+    let config = phase("parse and check", || read_config(&bundle))?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
     let detach = request.detach || start_by == StartBy::AnotherProcess;
@@ -120,22 +121,19 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     handover::check_descriptors(request.preserved_fds)?;
     let notify_directory =
         request.notify_socket.as_ref().map(|_| notify_directory(runtime, &request.id)).transpose()?;
-    let mut plan = Plan::new(
-        &config,
-        &runtime.machine,
-        &Request {
-            id: &request.id,
-            bundle: &bundle,
-            cgroup_driver: request.cgroup_driver,
-            rootless: request.rootless,
-            no_pivot: request.no_pivot,
-            no_new_keyring: request.no_new_keyring,
-            preserved_fds: request.preserved_fds,
-            listen_fds: request.listen_fds.clone(),
-            terminal_size: request.terminal_size,
-            notify_directory: notify_directory.as_deref(),
-        },
-    )?;
+    let wishes = Request {
+        id: &request.id,
+        bundle: &bundle,
+        cgroup_driver: request.cgroup_driver,
+        rootless: request.rootless,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        preserved_fds: request.preserved_fds,
+        listen_fds: request.listen_fds.clone(),
+        terminal_size: request.terminal_size,
+        notify_directory: notify_directory.as_deref(),
+    };
+    let mut plan = phase("plan", || Plan::new(&config, &runtime.machine, &wishes))?;
     check_rootfs(plan.inside.rootfs())?;
     let places = Places {
         console_socket: request.console_socket.as_deref(),
@@ -145,7 +143,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let handover = Handover::open(places)?;
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
-    let (claim, _lock) = root.claim(&request.id)?;
+    let (claim, _lock) = phase("claim the id", || root.claim(&request.id))?;
     cgroups::check_fitness(&plan.cgroups)?;
     let mut record = new_record(&plan, &bundle)?;
     claim.write_record(&record)?;
@@ -193,13 +191,14 @@ impl Acts<'_> {
         }
         let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
         let host_mount = UndoMount(record.host_mount.clone());
-        let mut cgroups = make_cgroups(plan, record)?;
+        let mut cgroups = phase("cgroups", || make_cgroups(plan, record))?;
         let rdt = make_rdt_groups(plan, record)?;
         plan.inside.waits_for_cgroup = cgroups.entrance().must_be_joined();
-        mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage)?;
+        phase("open sources", || mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage))?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
         let snapshot = plan.snapshot(self.config);
-        let body = self.runtime.body(plan.inside.suits_a_husk(&plan.route), self.root.path(), &mut luggage)?;
+        let suits = plan.inside.suits_a_husk(&plan.route);
+        let body = phase("seal", || self.runtime.body(suits, self.root.path(), &mut luggage))?;
         plan.inside.husk = body.husk();
 
         let wanted = spawn::Wanted {
@@ -215,10 +214,10 @@ impl Acts<'_> {
         let mut net_devices = Moved::default();
         network.as_ref().inspect(|network| network.keep_still());
         let errand = ErrandRef::Init(&plan.inside);
-        let (mut process, channel) = spawn::launch(wanted, &body, errand)?;
+        let (mut process, channel) = phase("clone", || spawn::launch(wanted, &body, errand))?;
         *launched = true;
         drop(luggage);
-        let terminal = Conversation {
+        let mut conversation = Conversation {
             plan,
             cgroups: &mut cgroups,
             rdt: rdt.as_ref(),
@@ -231,8 +230,8 @@ impl Acts<'_> {
             launched: &mut process,
             channel: &channel,
             console_socket: self.handover.console_socket.as_ref(),
-        }
-        .hold()?;
+        };
+        let terminal = phase("conversation", || conversation.hold())?;
         process::host::settle(process.pid(), &plan.from_outside)?;
         self.handover.pidfd(PidfdName::Standard, &process)?;
         self.handover.pid(process.pid())?;

@@ -7,6 +7,7 @@ use crate::state::{Record, Status, lock};
 use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::{cgroups, rdt};
+use crate::timing::phase;
 
 impl Container {
     /// Removes it (runtime-spec, "Delete"). One that was created and never started is killed first, as every runtime does
@@ -57,8 +58,8 @@ pub(super) fn after_failure(container: &mut Container, error: Error) -> Error {
 pub(super) fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
     let steps: [&dyn Fn() -> Result<()>; 4] = [
-        &|| kill_everybody(container),
-        &|| cgroups::host::remove(&record.cgroups, within(DEATH)),
+        &|| phase("kill everybody", || kill_everybody(container)),
+        &|| phase("remove the cgroups", || cgroups::host::remove(&record.cgroups, within(DEATH))),
         &|| record.rdt.as_ref().map_or(Ok(()), rdt::host::remove),
         &|| record.host_mount.as_ref().map_or(Ok(()), HostMount::undo),
     ];

@@ -27,6 +27,7 @@ use crate::subsystems::{process, rdt, seccomp};
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
+use crate::timing::phase;
 
 /// How long the process may take to set itself up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -162,7 +163,7 @@ pub(super) fn exec(runtime: &Runtime, id: &str, request: &ExecRequest) -> Result
     }
     handover::check_terminal(process.terminal.is_some(), request.detach, request.console_socket.is_some())?;
     handover::check_descriptors(request.preserved_fds)?;
-    let decided = snapshot.plan(&process, &runtime.machine)?;
+    let decided = phase("plan", || snapshot.plan(&process, &runtime.machine))?;
     let handover = Handover::open(Places {
         console_socket: request.console_socket.as_deref(),
         pidfd_socket: request.pidfd_socket.as_deref(),
@@ -230,7 +231,8 @@ impl Acts<'_> {
                 placement: Placement::default(),
                 earlier_oom_kills: 0,
             };
-            process::host::on_cpus(decided.initial_cpus.as_ref(), || spawn::launch(wanted, &body, errand))
+            let launch = || phase("clone", || spawn::launch(wanted, &body, errand));
+            process::host::on_cpus(decided.initial_cpus.as_ref(), launch)
         };
         let (mut launched, channel) = match launch(&entrance) {
             Err(error) if error.errno() == Some(Errno::EBUSY) && self.request.cgroups.is_empty() => {
@@ -248,12 +250,12 @@ impl Acts<'_> {
             entrance: &entrance,
             acts: self,
         };
-        let terminal = talk.hold(&mut launched, &channel)?;
+        let terminal = phase("conversation", || talk.hold(&mut launched, &channel))?;
         process::host::settle(launched.pid(), &decided.from_outside)?;
         self.handover.pidfd(PidfdName::Setns, &launched)?;
         channel.go()?;
         if let Some(pidfd) = launched.pidfd() {
-            start::see_it_execute(&channel, pidfd, Some(PATIENCE))
+            phase("start", || start::see_it_execute(&channel, pidfd, Some(PATIENCE)))
                 .map_err(|error| seccomp::host::explain(error, talk.filter(), talk.listener))?;
         }
         // COMPAT(conmon): the file is there if and only if the program was executed.
@@ -314,7 +316,7 @@ impl Conversation<'_> {
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
         record.rdt.as_ref().map_or(Ok(()), |placement| rdt::host::join(placement, launched.pid()))?;
         if self.entrance.must_be_joined() {
-            self.join(launched.pid())?;
+            phase("join the cgroups", || self.join(launched.pid()))?;
         }
         if self.plan.waits {
             channel.go()?;
@@ -324,7 +326,7 @@ impl Conversation<'_> {
         let (mut terminal, mut listener) = (None, None);
         loop {
             let patience = if listener.is_some() { patience.map(|_| handover::PATIENCE) } else { patience };
-            let message = channel.receive(patience.map(within));
+            let message = phase("wait for the process", || channel.receive(patience.map(within)));
             match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {
                     launched.replace(Child { pid: pid_of(&pidfd)?, pidfd })?;

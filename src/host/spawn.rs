@@ -20,9 +20,9 @@ use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::plan::ErrandRef;
 use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host as cgroups;
-use crate::sys;
 use crate::sys::clone::{Child, Launch, Then};
 use crate::sys::fd::{Luggage, Passed};
+use crate::{sys, timing};
 
 /// A process that was made and is not yet a container's for good: dropped without [`Launched::keep`], it is killed with
 /// all that is in its container's groups, and reaped.
@@ -89,11 +89,12 @@ pub fn launch(wanted: Wanted<'_>, body: &Body, errand: ErrandRef<'_>) -> Result<
     let (host_end, inside_end) = channel::pair()?;
     let number = inside_end.as_fd().as_raw_fd();
     let text = crate::fs::c_string(&number.to_string())?;
+    let mut arguments = vec![channel::SEALED_NAME, text.as_c_str()];
+    arguments.extend(timing::is_wanted().then_some(channel::TELL_PHASES));
     let mut keep = wanted.luggage.numbers();
     keep.push(number);
-    let arguments = &[channel::SEALED_NAME, text.as_c_str()];
     let then = match body {
-        Body::Sealed(sealed) => Then::Execute { executable: sealed.executable(), arguments },
+        Body::Sealed(sealed) => Then::Execute { executable: sealed.executable(), arguments: &arguments },
         Body::Copy { .. } => Then::GoOn,
     };
     let child = sys::clone::launch(&Launch {

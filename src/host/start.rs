@@ -17,6 +17,7 @@ use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::readiness::Readiness;
 use crate::subsystems::seccomp;
 use crate::sys;
+use crate::timing::phase;
 
 /// From "go" to the program's first instruction.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,7 +97,7 @@ impl Container {
         let go = open(START, OFlag::O_WRONLY)?;
         sys::fd::write_all(&go, b"g").or_call(|| format!("write({START:?})"))?;
         drop(go);
-        let outcome = see_it_execute(&report, init, self.start_patience());
+        let outcome = phase("wait for the program", || see_it_execute(&report, init, self.start_patience()));
         let outcome = outcome.map_err(|error| self.explain(error));
         self.directory.remove_fifos();
         outcome
@@ -145,5 +146,5 @@ pub(super) fn after_start(container: &Container) -> Result<()> {
     let record = &container.record;
     let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
     let surroundings = Surroundings { name: "poststart", env: None, directory: Some(record.bundle.as_path()) };
-    hooks::run_all(&record.hooks.poststart, &state, surroundings)
+    phase("poststart", || hooks::run_all(&record.hooks.poststart, &state, surroundings))
 }

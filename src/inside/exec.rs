@@ -18,20 +18,21 @@ use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::{self, Console};
 use crate::subsystems::{keyring, namespaces};
+use crate::timing::phase;
 
 /// Enters the container. In a pid namespace only our children are, so there a copy of us becomes the program, as a child of
 /// our parent, and we end.
 pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<Infallible> {
     let inside = Inside::first_step();
     if plan.waits {
-        channel.wait_for_go()?;
+        phase("wait for the host", || channel.wait_for_go())?;
     }
     // Through the host's procfs, while it can be seen.
     let lsm = lsm::open_at_exec(&inside, &plan.lsm)?;
     if plan.keyring.is_some() {
         lsm::label_keys(&inside, &plan.lsm)?;
     }
-    let in_root = enter(inside, plan)?;
+    let in_root = phase("enter the namespaces", || enter(inside, plan))?;
     become_program(in_root, channel, plan, lsm)
 }
 

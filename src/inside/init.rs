@@ -21,6 +21,7 @@ use crate::subsystems::terminal::Console;
 use crate::subsystems::{devices, keyring, lsm, namespaces, network, sysctl, terminal};
 use crate::sys;
 use crate::sys::script::Script;
+use crate::timing::phase;
 
 /// Becomes the container.
 pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
@@ -28,7 +29,8 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     // A session of our own: a terminal can only be given to its leader, and the caller's must not reach us.
     setsid().or_call(|| "setsid")?;
     if plan.namespaces.network_follows {
-        namespaces::inside::join_network(&inside, channel.wait_for_descriptor()?)?;
+        let network = phase("wait for the network namespace", || channel.wait_for_descriptor())?;
+        namespaces::inside::join_network(&inside, network)?;
     }
     namespaces::inside::join_all(&inside, &plan.namespaces.joins)?;
     if let Some(keyring) = &plan.keyring {
@@ -39,22 +41,22 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     let mut host = Host { channel, plan, in_cgroup: false };
 
     if plan.loopback {
-        network::bring_up_loopback(&inside)?;
+        phase("loopback", || network::bring_up_loopback(&inside))?;
     }
     name_ourselves(plan)?;
 
-    let mut rootfs = root::attach_root(&inside, &plan.mounts.root)?;
-    root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host)?;
-    devices::inside::make_all(&inside, &rootfs.dir, &plan.devices)?;
+    let mut rootfs = phase("root", || root::attach_root(&inside, &plan.mounts.root))?;
+    phase("mounts", || root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host))?;
+    phase("devices", || devices::inside::make_all(&inside, &rootfs.dir, &plan.devices))?;
     host.enter_cgroup(&inside)?;
     announce_environment(channel, plan)?;
     // Through the host's procfs, while it can be seen. ORDER: devices and hooks' interfaces have parameters, too.
     sysctl::write_all(&inside, &plan.sysctl)?;
-    run_hooks_of_create(&inside, plan)?;
+    phase("createContainer", || run_hooks_of_create(&inside, plan))?;
     // ORDER: before the host's procfs is gone.
     let lsm = lsm::open_at_exec(&inside, &plan.lsm)?;
 
-    let in_root = root::change_root(inside, &plan.mounts.root, &rootfs)?;
+    let in_root = phase("change the root", || root::change_root(inside, &plan.mounts.root, &rootfs))?;
     match &plan.process {
         Some(process) => become_program(in_root, channel, plan, process, &rootfs, lsm),
         None => {
@@ -78,7 +80,7 @@ impl Rendezvous for Host<'_> {
             return Ok(());
         }
         if self.plan.waits_for_cgroup {
-            self.channel.wait_for_go()?;
+            phase("wait for the cgroups", || self.channel.wait_for_go())?;
         }
         if self.plan.namespaces.create_cgroup {
             namespaces::inside::create(inside, NamespaceKind::Cgroup)?;
@@ -108,7 +110,7 @@ fn name_ourselves(plan: &InsidePlan) -> Result<()> {
 fn announce_environment(channel: &InsideEnd, plan: &InsidePlan) -> Result<()> {
     if plan.announces_environment {
         channel.send(&FromInside::EnvironmentMade)?;
-        channel.wait_for_go()?;
+        phase("wait for devices and hooks", || channel.wait_for_go())?;
     }
     Ok(())
 }
@@ -124,8 +126,8 @@ fn run_hooks_of_create(_: &Inside, plan: &InsidePlan) -> Result<()> {
 
 fn finish_root(in_root: &InRoot, plan: &InsidePlan, rootfs: &Rootfs) -> Result<()> {
     // ORDER: read-only paths before masks: a mask may cover a part of one.
-    mask::make_readonly(in_root, rootfs, &plan.mounts.readonly)?;
-    mask::mask_all(in_root, rootfs, &plan.mounts.masked, plan.mounts.mask_label.as_deref())?;
+    phase("read-only paths", || mask::make_readonly(in_root, rootfs, &plan.mounts.readonly))?;
+    phase("masks", || mask::mask_all(in_root, rootfs, &plan.mounts.masked, plan.mounts.mask_label.as_deref()))?;
     root::seal_root(in_root, &plan.mounts.root, rootfs)
 }
 
@@ -138,7 +140,7 @@ fn become_program(
     lsm: AtExec,
 ) -> Result<Infallible> {
     if let Some(size) = wanted.terminal {
-        let pty = terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid, Console::Bound)?;
+        let pty = phase("terminal", || terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid, Console::Bound))?;
         channel.send_with(&FromInside::Terminal { name: pty.name }, pty.master.as_fd())?;
     } else {
         process::hand_over_stdio(&in_root, &rootfs.dir, wanted)?;

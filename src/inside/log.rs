@@ -1,4 +1,4 @@
-//! What is logged inside is written by the host: messages over the channel.
+//! What is logged inside is written by the host: messages over the channel. So are phases ([`crate::timing`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -23,14 +23,14 @@ pub fn set_logger(logger: &'static dyn Log) -> bool {
 }
 
 /// Sends warnings and debugging records through a copy of the channel from now on, until execve closes it.
-pub fn to_channel(channel: &InsideEnd) {
+pub fn to_channel(channel: &InsideEnd, phases: bool) {
     let copy: Option<OwnedFd> = channel.as_fd().try_clone_to_owned().ok();
     if let Some(copy) = copy
         && LOGGER.channel.set(InsideEnd::new(copy)).is_ok()
         // It is there already in a copy of the program, and knows what is wanted.
         && log::set_logger(&LOGGER).is_ok()
     {
-        log::set_max_level(LevelFilter::Debug);
+        log::set_max_level(if phases { LevelFilter::Trace } else { LevelFilter::Debug });
     }
 }
 
@@ -49,8 +49,11 @@ impl Log for Switch {
             return;
         }
         if let Some(channel) = self.channel.get() {
-            let warning = record.level() <= Level::Warn;
-            let _ = channel.send(&FromInside::Log { warning, text: record.args().to_string() });
+            let text = record.args().to_string();
+            let _ = channel.send(&match record.level() {
+                Level::Trace => FromInside::Phase { text },
+                level => FromInside::Log { warning: level <= Level::Warn, text },
+            });
         } else if let Some(own) = self.own.get() {
             own.log(record);
         }

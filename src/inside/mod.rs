@@ -15,7 +15,7 @@ pub use log::set_logger;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::channel::{FromInside, InsideEnd, SEALED_NAME, inside_end};
+use crate::channel::{FromInside, InsideEnd, SEALED_NAME, TELL_PHASES, inside_end};
 use crate::error::{Error, OrCall, Result};
 use crate::plan::{Errand, ErrandRef};
 use crate::sys;
@@ -24,18 +24,20 @@ use crate::sys;
 pub fn run_if_sealed() {
     let mut arguments = std::env::args_os();
     if arguments.next().is_some_and(|name| name.as_encoded_bytes() == SEALED_NAME.to_bytes()) {
-        sealed(arguments.next())
+        sealed(arguments.next(), arguments.next())
     }
 }
 
-fn sealed(channel: Option<OsString>) -> ! {
+fn sealed(channel: Option<OsString>, phases: Option<OsString>) -> ! {
     let number = channel.and_then(|number| number.to_str()?.parse::<u32>().ok());
     // Only the runtime itself starts this.
     let Some(number) = number.filter(|number| *number > 2).and_then(|number| i32::try_from(number).ok()) else {
         leave(1)
     };
     let channel = InsideEnd::new(sys::fd::adopt(number));
-    let plan = prepare(&channel).and_then(|()| channel.receive_plan()).and_then(|plan| Errand::from_bytes(&plan));
+    let tells_phases = phases.is_some_and(|word| word.as_encoded_bytes() == TELL_PHASES.to_bytes());
+    let prepared = prepare(&channel, tells_phases);
+    let plan = prepared.and_then(|()| channel.receive_plan()).and_then(|plan| Errand::from_bytes(&plan));
     match plan {
         Ok(errand) => carry_out(&channel, errand.borrow()),
         Err(error) => fail(channel.as_fd(), error),
@@ -44,19 +46,19 @@ fn sealed(channel: Option<OsString>) -> ! {
 
 /// The same in a copy of the runtime, which needs nobody to send it the plan. It must have had one thread only.
 pub fn forked(channel: InsideEnd, errand: ErrandRef<'_>) -> ! {
-    match prepare(&channel) {
+    match prepare(&channel, crate::timing::is_wanted()) {
         Ok(()) => carry_out(&channel, errand),
         Err(error) => fail(channel.as_fd(), error),
     }
 }
 
-fn prepare(channel: &InsideEnd) -> Result<()> {
+fn prepare(channel: &InsideEnd, tells_phases: bool) -> Result<()> {
     // CVE-2016-9962: processes that are in the container already must not look into this one.
     nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     sys::fd::cloexec_from(3).or_call(|| "close_range(3, CLOEXEC)")?;
     // Directories that we make for mounts are not to depend on the caller.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    log::to_channel(channel);
+    log::to_channel(channel, tells_phases);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::sys;
 use crate::sys::fd::Passed;
 use crate::sys::husk;
 use crate::sys::script::{Copying, Script};
+use crate::timing::phase;
 
 /// What this process is to become, and how it learns that it may.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub fn become_program(in_root: InRoot, root: &RootDir, becoming: &Becoming<'_>) 
     process::set_execution(&in_root, wanted)?;
     process::take_groups(&in_root, wanted)?;
     let seeker = if becoming.by_copy { Seeker::Outside } else { Seeker::Itself };
-    let program = process::find_program(&in_root, wanted, &environment, seeker)?;
+    let program = phase("look up the program", || process::find_program(&in_root, wanted, &environment, seeker))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.user.umask));
 
     let start = Start::take(start)?;

@@ -22,6 +22,7 @@ use crate::fs::procfs::Procfs;
 use crate::sys;
 use crate::sys::clone::{Child, Then};
 use crate::sys::fd::Luggage;
+use crate::timing;
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
 pub fn open_all(route: &Route, namespaces: &Namespaces, luggage: &mut Luggage) -> Result<InsideNamespaces> {
@@ -128,11 +129,14 @@ impl NewNetwork {
         let make = move || {
             gates_of_thread.at_work.store(true, Ordering::Release);
             caller.unpark();
+            let begin = timing::now();
             let made = unshare(CloneFlags::CLONE_NEWNET)
                 .and_then(|()| open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()));
+            let end = timing::now();
             while !gates_of_thread.may_end.load(Ordering::Acquire) {
                 std::thread::park();
             }
+            timing::tell("network namespace", begin, end);
             made
         };
         let thread = std::thread::Builder::new().spawn(make);
