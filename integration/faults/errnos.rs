@@ -7,7 +7,7 @@ use nix::errno::Errno::{self, EAGAIN, EBUSY, EINTR, EIO, EMFILE, ENOMEM, ENOSPC,
 pub const ALL: [Errno; 8] = [EINTR, EAGAIN, ENOMEM, ENOSPC, EIO, EMFILE, EPERM, EBUSY];
 
 /// In the order of their names. The calls of the mount API have pages in later editions only.
-const TABLE: [(&str, &[Errno]); 131] = [
+const TABLE: [(&str, &[Errno]); 133] = [
     ("accept4", &[EINTR, EAGAIN, ENOMEM, EMFILE, EPERM]),
     ("access", &[ENOMEM, EIO, EPERM]),
     ("arch_prctl", &[EPERM]),
@@ -115,6 +115,8 @@ const TABLE: [(&str, &[Errno]); 131] = [
     ("set_robust_list", &[EPERM]),
     ("set_tid_address", &[]),
     ("setdomainname", &[EPERM]),
+    ("setfsgid", &[]),
+    ("setfsuid", &[]),
     ("setgroups", &[ENOMEM, EPERM]),
     ("sethostname", &[EPERM]),
     ("setns", &[ENOMEM, EPERM]),
