@@ -76,5 +76,6 @@ mod systemd;
 mod systemd_life;
 mod systemd_update;
 mod terminal;
+mod troubled_machines;
 mod update;
 mod users;

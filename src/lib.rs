@@ -41,6 +41,8 @@ pub mod plan;
 pub mod state;
 pub mod subsystems;
 pub mod sys;
+#[cfg(test)]
+mod waits;
 
 pub use error::{Error, Kind, Result};
 pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};
