@@ -1,12 +1,13 @@
 //! Many commands at once: one winner, no damage, no hanging.
 
+use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::phrases;
-use crate::support::run::Running;
+use crate::support::run::{Output, Running};
 use crate::support::wait::poll_fds;
 use crate::support::{Bundle, cgroup, differs, requires, systemd};
 
@@ -121,34 +122,33 @@ fn random_commands_on_many_ids() {
     hammer(64, 16, seconds(4));
 }
 
-/// Why a command may be refused when others are at the same container: its status, or that it went meanwhile. The latter
-/// has as many words as there are places at which a process, a group or a directory may be found gone.
+/// Why a command may be refused when others are at the same container: because of its status.
 const REFUSALS: [(&str, &[&str]); 9] = [
-    ("create", &[phrases::ID_TAKEN, GONE]),
-    ("state", &[phrases::DOES_NOT_EXIST]),
-    (
-        "start",
-        &[
-            phrases::DOES_NOT_EXIST,
-            phrases::START_STOPPED,
-            phrases::START_RUNNING,
-            "cannot start a container in the",
-            GONE,
-        ],
-    ),
-    ("pause", &[phrases::DOES_NOT_EXIST, phrases::NOT_RUNNING, "not there any more"]),
-    ("resume", &[phrases::DOES_NOT_EXIST, phrases::NOT_PAUSED, "not there any more"]),
-    ("update", &[phrases::DOES_NOT_EXIST, phrases::NOT_RUNNING, "no such file or directory", "no such device"]),
-    ("exec", &[phrases::DOES_NOT_EXIST, phrases::EXEC_PAUSED, phrases::EXEC_STOPPED, "being created", "no such", GONE]),
-    ("kill", &[phrases::DOES_NOT_EXIST, phrases::NOT_RUNNING]),
-    ("delete", &[phrases::DOES_NOT_EXIST, "cannot delete container"]),
+    ("create", &[phrases::ID_TAKEN]),
+    ("state", &[]),
+    ("start", &[phrases::START_STOPPED, phrases::START_RUNNING, "cannot start a container in the"]),
+    ("pause", &[phrases::NOT_RUNNING]),
+    ("resume", &[phrases::NOT_PAUSED]),
+    ("update", &[phrases::NOT_RUNNING]),
+    ("exec", &[phrases::EXEC_PAUSED, phrases::EXEC_STOPPED, "cannot exec in a container that is being created"]),
+    ("kill", &[phrases::NOT_RUNNING]),
+    ("delete", &["cannot delete container"]),
 ];
 
-/// The process was killed by somebody else's `delete --force` or `kill`.
-const GONE: &str = "process";
+/// Or because somebody's `kill` or `delete --force` came in between: the container is gone, or its process, or its cgroup.
+const OVERTAKEN: [&str; 7] = [
+    phrases::DOES_NOT_EXIST,
+    "was killed by signal 9",
+    "is gone",
+    "died before",
+    "no such process",
+    "no such file or directory",
+    "no such device",
+];
 
 fn may_be_refused(command: &str, why: &str) -> bool {
-    REFUSALS.iter().any(|(name, allowed)| *name == command && allowed.iter().any(|words| why.contains(words)))
+    let of_status = REFUSALS.iter().filter(|(name, _)| *name == command).flat_map(|(_, words)| *words);
+    of_status.chain(&OVERTAKEN).any(|words| why.contains(words))
 }
 
 /// Whatever the order, a command answers soon, with what the status of the container allows and one line, and the state that is
@@ -194,6 +194,15 @@ fn delete_by_force(bundle: &Bundle) {
     delete.wait().ok();
 }
 
+/// Its output goes to a file: the program shares it.
+fn create(bundle: &Bundle) -> Output {
+    let said = bundle.path(&format!("said-{:?}", std::thread::current().id()));
+    let _ = std::fs::remove_file(&said);
+    let file = File::create_new(&said).unwrap();
+    let output = bundle.command("create").stdout_to(Stdio::null()).stderr_to(file).output();
+    Output { stderr: std::fs::read_to_string(said).unwrap(), ..output }
+}
+
 fn call_at_random(bundle: &Bundle, number: usize) {
     let update = if cgroup::has("pids") { "--pids-limit=100" } else { "--cpu-share=0" };
     // In front of the id, and behind it.
@@ -213,7 +222,7 @@ fn call_at_random(bundle: &Bundle, number: usize) {
     ];
     let began = Instant::now();
     let (command, output) = match calls.get(number) {
-        None => ("create", bundle.command("create").stdout_to(Stdio::null()).stderr_to(Stdio::null()).output()),
+        None => ("create", create(bundle)),
         Some((["list"], _)) => ("list", bundle.runtime("list").output()),
         Some((before, after)) => {
             (before[0], bundle.runtime(before[0]).args(&before[1..]).arg(&bundle.id).args(*after).output())

@@ -37,7 +37,8 @@ impl Drop for StateRoot<'_> {
 
 fn create_quietly(bundle: &Bundle) -> (bool, String) {
     let said = bundle.path("said");
-    let file = || fs::File::create(&said).unwrap();
+    let _ = fs::remove_file(&said);
+    let file = || fs::File::create_new(&said).unwrap();
     let output = bundle.command("create").stdout_to(std::process::Stdio::null()).stderr_to(file()).output();
     (output.status.success(), fs::read_to_string(&said).unwrap())
 }
@@ -50,7 +51,7 @@ fn creates_or_says(bundle: &Bundle, why: &str) -> bool {
     } else {
         assert!(said.contains(why), "{said}");
     }
-    bundle.assert_nothing_left();
+    assert_eq!(fs::read_dir(bundle.state_root()).unwrap().count(), 0, "{said}");
     is_created
 }
 
@@ -63,8 +64,11 @@ fn a_state_directory_that_is_full_at_whatever_file() {
     let path = bundle.state_root();
     let outcomes: Vec<bool> = (1..12)
         .map(|files| {
-            let _state = StateRoot::of(&path, &format!("nr_inodes={files}"));
-            creates_or_says(&bundle, "no space left on device")
+            let state = StateRoot::of(&path, &format!("nr_inodes={files}"));
+            let is_created = creates_or_says(&bundle, "no space left on device");
+            drop(state);
+            bundle.assert_nothing_left();
+            is_created
         })
         .collect();
     assert!(!outcomes[0] && outcomes[10], "{outcomes:?}");
@@ -84,9 +88,8 @@ fn a_full_state_directory_keeps_nobody_from_ending_what_there_is() {
     container.wait();
     container.call("delete").ok().silent();
     state.make_room();
-    container.assert_nothing_left();
-    drop(container);
     drop(state);
+    container.assert_nothing_left();
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn a_read_only_state_directory() {
     container.runtime("list").output().ok();
     container.runtime("exec").args([&container.id, "true"]).output().ok().silent();
     container.refuses("delete", &["--force"]).because("read-only file system");
-    assert_eq!(container.status(), "stopped");
+    container.becomes("stopped");
     let other = Bundle::idle();
     other.write();
     let create =
@@ -111,9 +114,8 @@ fn a_read_only_state_directory() {
     assert!(refused.contains("read-only file system"), "{refused}");
     mount_remount(&path, MountFlags::empty(), "").unwrap();
     container.runtime("delete").args(["--force", &container.id]).output().ok().silent();
-    container.assert_nothing_left();
-    drop(container);
     drop(state);
+    container.assert_nothing_left();
 }
 
 /// From too few descriptors to begin with to enough.
@@ -123,7 +125,9 @@ fn few_descriptors() {
     let outcome = |limit: u32| {
         let bundle = Bundle::idle().through(["prlimit".to_owned(), format!("--nofile={limit}")]);
         bundle.write();
-        creates_or_says(&bundle, "too many open files")
+        let is_created = creates_or_says(&bundle, "too many open files");
+        bundle.assert_nothing_left();
+        is_created
     };
     let outcomes: Vec<_> = (4..40).step_by(2).map(outcome).collect();
     assert!(!outcomes[0], "{outcomes:?}");
