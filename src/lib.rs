@@ -43,6 +43,6 @@ pub mod subsystems;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};
-pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};
+pub use host::{CheckpointRequest, Container, CreateRequest, RestoreRequest, Running, Runtime, StateDocument};
 pub use inside::run_if_sealed;
 pub use state::Status;

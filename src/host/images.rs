@@ -1,0 +1,185 @@
+//! What `checkpoint` and `restore` have in common: the directories, CRIU's options, and what its log says.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::atomic;
+use crate::machine::criu;
+use crate::machine::criu::messages::{CgroupsMode, Options};
+use crate::subsystems::checkpoint::config_file;
+use crate::subsystems::namespaces::clone_flag;
+use crate::sys;
+
+/// What both commands are told about CRIU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CriuOptions {
+    /// The directory with the images.
+    pub images: PathBuf,
+    /// Where CRIU writes its log and statistics, and has its files; `None`: beside the images.
+    pub work: Option<PathBuf>,
+    /// Connections of TCP that are established go along.
+    pub tcp_established: bool,
+    /// So do one's ends of Unix sockets whose other ends are outside.
+    pub ext_unix_sk: bool,
+    /// It has a session, or a terminal, from outside.
+    pub shell_job: bool,
+    /// File locks go along.
+    pub file_locks: bool,
+    /// What is in an image twice is punched out of the parent's.
+    pub auto_dedup: bool,
+    /// Memory is fetched when it is used.
+    pub lazy_pages: bool,
+    /// How much of the cgroups goes along.
+    pub cgroups: CgroupsMode,
+}
+
+/// The directories of a checkpoint, and the name of CRIU's log.
+#[derive(Debug)]
+pub struct Images {
+    directory: OwnedFd,
+    path: PathBuf,
+    work: PathBuf,
+    log: &'static str,
+}
+
+/// COMPAT(runc): a list of names, by the number of the stream.
+const STREAMS: &str = "descriptors.json";
+/// CRIU's; without it a directory has no checkpoint.
+const INVENTORY: &str = "inventory.img";
+
+impl Images {
+    /// For a new checkpoint: makes what is missing.
+    pub fn to_write(options: &CriuOptions) -> Result<Self> {
+        Self::open(options, make_directories, "dump.log")
+    }
+
+    /// For one that is there.
+    pub fn to_read(options: &CriuOptions) -> Result<Self> {
+        let images = Self::open(options, |_| Ok(()), "restore.log")?;
+        let path = options.images.join(INVENTORY);
+        let missing = || Error::call(format!("access({path:?})"), Errno::ENOENT).within("--image-path");
+        if !path.exists() { Err(missing()) } else { Ok(images) }
+    }
+
+    fn open(options: &CriuOptions, prepare: impl Fn(&Path) -> Result<()>, log: &'static str) -> Result<Self> {
+        let path = options.images.clone();
+        let opening = || prepare(&path).and_then(|()| open_directory(&path));
+        let directory = opening().within(|| "--image-path")?;
+        let (flag, work) = match &options.work {
+            Some(work) => ("--work-path", work.clone()),
+            None => ("--image-path", path.clone()),
+        };
+        // Before CRIU has a log it cannot say why it has none.
+        let writable = || access(&work, AccessFlags::W_OK).or_call(|| format!("access({work:?})"));
+        make_directories(&work).and_then(|()| writable()).within(|| flag)?;
+        Ok(Self { directory, path, work, log })
+    }
+
+    /// What CRIU opens: see [`Images::options`].
+    pub fn directories(&self) -> [&Path; 2] {
+        [&self.path, &self.work]
+    }
+
+    /// The options that both commands have; `directories` are ours, opened.
+    pub fn options(
+        &self,
+        options: &CriuOptions,
+        annotations: &BTreeMap<String, String>,
+        directories: &[OwnedFd],
+    ) -> Options {
+        let number = |index: usize| directories.get(index).map(AsRawFd::as_raw_fd);
+        // COMPAT(runc): devices and addresses of a network namespace are the engine's.
+        let empty_namespaces = u32::try_from(clone_flag(crate::config::NamespaceKind::Network)).ok();
+        Options {
+            images_dir_fd: number(0).unwrap_or(-1),
+            work_dir_fd: number(1),
+            log_level: Some(LOG_LEVEL),
+            log_file: Some(self.log.to_owned()),
+            notify_scripts: Some(true),
+            tcp_established: Some(options.tcp_established),
+            ext_unix_sk: Some(options.ext_unix_sk),
+            shell_job: Some(options.shell_job),
+            file_locks: Some(options.file_locks),
+            auto_dedup: Some(options.auto_dedup),
+            lazy_pages: Some(options.lazy_pages),
+            manage_cgroups: Some(true),
+            manage_cgroups_mode: Some(options.cgroups.into()),
+            empty_namespaces,
+            orphan_pts_master: Some(true),
+            config_file: config_file(annotations),
+            ..Options::default()
+        }
+    }
+
+    /// Keeps the names of the standard streams.
+    pub fn write_streams(&self, streams: &[String]) -> Result<()> {
+        let content = serde_json::to_vec(streams).map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
+        atomic::write(&self.directory, STREAMS, &content, Mode::from_bits_truncate(0o600)).within(|| "--image-path")
+    }
+
+    /// Their names when they were dumped; none in an image that CRIU alone has made.
+    pub fn read_streams(&self) -> Result<Vec<String>> {
+        let reading = || -> Result<Vec<String>> {
+            let file = match openat(&self.directory, STREAMS, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+                Err(Errno::ENOENT) => return Ok(Vec::new()),
+                other => other.or_call(|| format!("openat({STREAMS:?})"))?,
+            };
+            let content = sys::fd::read_all(&file).or_call(|| format!("read({STREAMS:?})"))?;
+            serde_json::from_slice(&content)
+                .map_err(|error| Error::new(Kind::InvalidConfig, format!("{STREAMS}: {error}")))
+        };
+        reading().within(|| "--image-path")
+    }
+
+    /// What CRIU says in its log is why it failed, unless that is the log of an earlier attempt.
+    pub fn explain(&self, error: Error, before: &Log) -> Error {
+        let path = self.work.join(self.log);
+        let content = if self.log() == *before { Vec::new() } else { std::fs::read(&path).unwrap_or_default() };
+        match criu::log::decisive(&String::from_utf8_lossy(&content)) {
+            Some(cause) => Error::new(error.kind(), cause).hint(format_args!("{path:?} has more")),
+            None => error,
+        }
+        .within("criu")
+    }
+
+    /// Which log there is.
+    pub fn log(&self) -> Log {
+        let facts = std::fs::metadata(self.work.join(self.log)).ok();
+        Log(facts.and_then(|facts| Some((facts.modified().ok()?, facts.len()))))
+    }
+}
+
+/// A log that can be told from another one of that name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Log(Option<(SystemTime, u64)>);
+
+/// Everything but the debugging of CRIU itself. COMPAT(runc)
+const LOG_LEVEL: i32 = 4;
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).or_call(|| format!("open({path:?})"))
+}
+
+/// It has what was in somebody's memory.
+fn make_directories(path: &Path) -> Result<()> {
+    let mut walked = PathBuf::new();
+    for component in path.components() {
+        walked.push(component);
+        match mkdirat(AT_FDCWD, &walked, Mode::from_bits_truncate(0o700)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            // Read-only, and yet it may be there.
+            Err(Errno::EROFS) if walked.exists() => {}
+            Err(errno) => return Err(Error::call(format!("mkdir({walked:?})"), errno)),
+        }
+    }
+    Ok(())
+}
