@@ -58,8 +58,11 @@ const EXT_UNIX_SK: Flag = Flag::switch("ext-unix-sk", "Take along Unix sockets t
 const SHELL_JOB: Flag = Flag::switch("shell-job", "It has a session or a terminal from outside");
 const LAZY_PAGES: Flag = Flag::switch("lazy-pages", "Fetch memory when it is used (userfaultfd)");
 const FILE_LOCKS: Flag = Flag::switch("file-locks", "Take along file locks");
-const MANAGE_CGROUPS_MODE: Flag =
-    Flag::value("manage-cgroups-mode", "MODE", "Cgroups taken along: soft, full, strict or ignore [default: soft]");
+const MANAGE_CGROUPS_MODE: Flag = Flag::value(
+    "manage-cgroups-mode",
+    "MODE",
+    "Cgroups taken along: soft, full, strict or ignore [default: soft, if it has any below its own]",
+);
 const EMPTY_NS: Flag = Flag::values("empty-ns", "network", "Leave out what is in the namespace; network always is");
 const AUTO_DEDUP: Flag = Flag::switch("auto-dedup", "Punch out of earlier images what is in later ones");
 
@@ -115,19 +118,21 @@ pub(super) fn criu_options(invocation: &Invocation) -> Result<CriuOptions> {
         file_locks: invocation.has("file-locks"),
         auto_dedup: invocation.has("auto-dedup"),
         lazy_pages: invocation.has("lazy-pages"),
-        cgroups: cgroups_mode(invocation.value("manage-cgroups-mode").and_then(|mode| mode.to_str()))
+        cgroups: invocation
+            .value("manage-cgroups-mode")
+            .map(|mode| cgroups_mode(&mode.to_string_lossy()))
+            .transpose()
             .within(|| "--manage-cgroups-mode")?,
     })
 }
 
-fn cgroups_mode(word: Option<&str>) -> Result<CgroupsMode> {
+fn cgroups_mode(word: &str) -> Result<CgroupsMode> {
     match word {
-        None => Ok(CgroupsMode::Default),
-        Some("soft") => Ok(CgroupsMode::Soft),
-        Some("full") => Ok(CgroupsMode::Full),
-        Some("strict") => Ok(CgroupsMode::Strict),
-        Some("ignore") => Ok(CgroupsMode::Ignore),
-        Some(other) => Err(invalid(format_args!("{other:?} is not soft, full, strict or ignore"))),
+        "soft" => Ok(CgroupsMode::Soft),
+        "full" => Ok(CgroupsMode::Full),
+        "strict" => Ok(CgroupsMode::Strict),
+        "ignore" => Ok(CgroupsMode::Ignore),
+        other => Err(invalid(format_args!("{other:?} is not soft, full, strict or ignore"))),
     }
 }
 
@@ -181,8 +186,7 @@ mod tests {
 
     #[test]
     fn modes() {
-        assert_eq!(cgroups_mode(None).unwrap(), CgroupsMode::Default);
-        assert_eq!(cgroups_mode(Some("ignore")).unwrap(), CgroupsMode::Ignore);
-        assert!(cgroups_mode(Some("props")).is_err());
+        assert_eq!(cgroups_mode("ignore").unwrap(), CgroupsMode::Ignore);
+        assert!(cgroups_mode("props").is_err());
     }
 }

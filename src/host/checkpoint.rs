@@ -65,7 +65,8 @@ impl Container {
             root: None,
         })?;
         check_features(&mut session, &request)?;
-        let options = images.options(&request.criu, &self.record.annotations, session.directories());
+        let has_cgroups = cgroups::has_groups_inside(&self.record.cgroups)?;
+        let options = images.options(&request.criu, has_cgroups, &self.record.annotations, session.directories());
         let options = self.options(options, &request, &images, &known)?;
         let log = images.log();
         let dumped = self.dump(session, options, &mut request, before).map_err(|error| images.explain(error, &log));

@@ -9,11 +9,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{AccessFlags, access};
+use prost::Message;
 
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::atomic;
 use crate::machine::criu;
-use crate::machine::criu::messages::{CgroupsMode, Options};
+use crate::machine::criu::messages::{CgroupImage, CgroupsMode, Options};
 use crate::subsystems::checkpoint::config_file;
 use crate::subsystems::namespaces::clone_flag;
 use crate::sys;
@@ -37,8 +38,8 @@ pub struct CriuOptions {
     pub auto_dedup: bool,
     /// Memory is fetched when it is used.
     pub lazy_pages: bool,
-    /// How much of the cgroups goes along.
-    pub cgroups: CgroupsMode,
+    /// How much of the cgroups goes along; `None`: what is needed.
+    pub cgroups: Option<CgroupsMode>,
 }
 
 /// The directories of a checkpoint, and the name of CRIU's log.
@@ -79,7 +80,8 @@ impl Images {
         };
         // Before CRIU has a log it cannot say why it has none.
         let writable = || access(&work, AccessFlags::W_OK).or_call(|| format!("access({work:?})"));
-        make_directories(&work).and_then(|()| writable()).within(|| flag)?;
+        let opening = || make_directories(&work).and_then(|()| open_directory(&work));
+        opening().and_then(|_| writable()).within(|| flag)?;
         Ok(Self { directory, path, work, log })
     }
 
@@ -88,16 +90,20 @@ impl Images {
         [&self.path, &self.work]
     }
 
-    /// The options that both commands have; `directories` are ours, opened.
+    /// The options that both commands have; `directories` are ours, opened. `has_cgroups` decides where nobody else does: CRIU
+    /// need not look at the cgroups of who has none below his own, to do which it mounts the hierarchy, with what
+    /// [`crate::subsystems::cgroups::host::HierarchyOptions`] tells.
     pub fn options(
         &self,
         options: &CriuOptions,
+        has_cgroups: bool,
         annotations: &BTreeMap<String, String>,
         directories: &[OwnedFd],
     ) -> Options {
         let number = |index: usize| directories.get(index).map(AsRawFd::as_raw_fd);
         // COMPAT(runc): devices and addresses of a network namespace are the engine's.
         let empty_namespaces = u32::try_from(clone_flag(crate::config::NamespaceKind::Network)).ok();
+        let unless_told = if has_cgroups { CgroupsMode::Default } else { CgroupsMode::Ignore };
         Options {
             images_dir_fd: number(0).unwrap_or(-1),
             work_dir_fd: number(1),
@@ -111,7 +117,7 @@ impl Images {
             auto_dedup: Some(options.auto_dedup),
             lazy_pages: Some(options.lazy_pages),
             manage_cgroups: Some(true),
-            manage_cgroups_mode: Some(options.cgroups.into()),
+            manage_cgroups_mode: Some(options.cgroups.unwrap_or(unless_told).into()),
             empty_namespaces,
             orphan_pts_master: Some(true),
             config_file: config_file(annotations),
@@ -127,14 +133,26 @@ impl Images {
 
     /// Their names when they were dumped; none in an image that CRIU alone has made.
     pub fn read_streams(&self) -> Result<Vec<String>> {
-        let reading = || -> Result<Vec<String>> {
-            let file = match openat(&self.directory, STREAMS, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
-                Err(Errno::ENOENT) => return Ok(Vec::new()),
-                other => other.or_call(|| format!("openat({STREAMS:?})"))?,
+        let Some(content) = self.read(STREAMS)? else { return Ok(Vec::new()) };
+        serde_json::from_slice(&content)
+            .map_err(|error| Error::new(Kind::InvalidConfig, format!("{STREAMS}: {error}")))
+            .within(|| "--image-path")
+    }
+
+    /// Whether cgroups were taken along. CRIU's format: eight bytes that tell what it is, four with the size, a message.
+    pub fn has_cgroups(&self) -> Result<bool> {
+        let content = self.read("cgroup.img")?.unwrap_or_default();
+        let message = CgroupImage::decode(content.get(12..).unwrap_or_default());
+        Ok(message.is_ok_and(|message| !message.controllers.is_empty()))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let reading = || -> Result<Option<Vec<u8>>> {
+            let file = match openat(&self.directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+                Err(Errno::ENOENT) => return Ok(None),
+                other => other.or_call(|| format!("openat({name:?})"))?,
             };
-            let content = sys::fd::read_all(&file).or_call(|| format!("read({STREAMS:?})"))?;
-            serde_json::from_slice(&content)
-                .map_err(|error| Error::new(Kind::InvalidConfig, format!("{STREAMS}: {error}")))
+            sys::fd::read_all(&file).or_call(|| format!("read({name:?})")).map(Some)
         };
         reading().within(|| "--image-path")
     }

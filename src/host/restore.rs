@@ -226,6 +226,12 @@ impl Acts<'_> {
         let streams = self.images.read_streams()?;
         let streams = checkpoint::inherited(&streams).map(|(fd, key)| Inherited { key: key.clone(), fd });
         let named = |(file, key): &(OwnedFd, &str)| Inherited { key: (*key).to_owned(), fd: file.as_raw_fd() };
+        let common = self.images.options(
+            &self.request.criu,
+            self.images.has_cgroups()?,
+            &restoration.record.annotations,
+            session.directories(),
+        );
         Ok(Options {
             root: self.place.to_str().map(str::to_owned),
             rst_sibling: Some(true),
@@ -237,7 +243,7 @@ impl Acts<'_> {
             tcp_close: Some(self.request.tcp_close),
             lsm_profile: self.request.lsm_profile.clone(),
             lsm_mount_context: self.request.lsm_mount_context.clone(),
-            ..self.images.options(&self.request.criu, &restoration.record.annotations, session.directories())
+            ..common
         })
     }
 }

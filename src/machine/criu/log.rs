@@ -11,8 +11,9 @@ pub fn decisive(log: &str) -> Option<String> {
                 .starts_with("Error (")
         })
     };
-    let errors: Vec<_> = log.lines().filter(is_error).map(without_stamp).collect();
-    (!errors.is_empty()).then(|| errors.iter().take(MOST).copied().collect::<Vec<_>>().join("; "))
+    let errors = log.lines().filter(is_error).map(without_stamp).take_while(|error| !error.ends_with(" FAILED."));
+    let errors: Vec<_> = errors.take(MOST).collect();
+    (!errors.is_empty()).then(|| errors.join("; "))
 }
 
 /// A line without its time, its process and the place in CRIU's source: `(00.001234)   1: Error (criu/x.c:7): Can't` is `Can't`.
@@ -35,6 +36,8 @@ mod tests {
             (00.100003) Error (criu/a.c:1): third\n(00.100004) Error (criu/a.c:2): fourth\n";
         let expected = "Can't lookup mount=1 for fd=3; Dump files (pid: 7) failed with -1; third";
         assert_eq!(decisive(log).as_deref(), Some(expected));
+        let alone = "(00.1) Error (criu/a.c:1): why\n(00.2) Error (criu/b.c:1): Restoring FAILED.\n(00.3) Error (criu/c.c:1): x\n";
+        assert_eq!(decisive(alone).as_deref(), Some("why"));
         assert_eq!(decisive("(00.000001) Version: 4.1\n"), None);
     }
 }

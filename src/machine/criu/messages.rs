@@ -204,3 +204,10 @@ pub struct Version {
     #[prost(int32, required, tag = "2")]
     pub minor: i32,
 }
+
+/// `cgroup.img`: which hierarchies were taken along.
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupImage {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub controllers: Vec<Vec<u8>>,
+}

@@ -169,9 +169,12 @@ impl Session {
         Ok(())
     }
 
-    fn send(&self, request: &Request) -> Result<()> {
-        send(self.socket.as_raw_fd(), &request.encode_to_vec(), MsgFlags::MSG_NOSIGNAL).or_call(|| "send(criu)")?;
-        Ok(())
+    fn send(&mut self, request: &Request) -> Result<()> {
+        match send(self.socket.as_raw_fd(), &request.encode_to_vec(), MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(self.obituary()),
+            Err(errno) => Err(errno).or_call(|| "send(criu)"),
+        }
     }
 
     fn receive(&mut self) -> Result<(Response, Option<OwnedFd>)> {
@@ -190,6 +193,7 @@ impl Session {
                     break (message.bytes, descriptors.flatten().next().map(sys::fd::adopt));
                 }
                 Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => return Err(self.obituary()),
                 Err(errno) => return Err(errno).or_call(|| "recvmsg(criu)"),
             }
         };

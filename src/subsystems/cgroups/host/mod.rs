@@ -27,7 +27,7 @@ pub use kill::{kill_all, signal_all};
 pub use limits::now;
 pub use oom::oom_kills;
 pub use options::HierarchyOptions;
-pub use processes::processes;
+pub use processes::{has_groups_inside, processes};
 pub use remove::remove;
 pub use stats::read_stats;
 pub use update::update;
