@@ -19,35 +19,28 @@ fn runc(subject: &Subject, command: &str, flags: &[&str]) -> Run {
     Run::new(RUNC).arg("--root").arg(subject.path("runc")).arg(command).args(flags)
 }
 
+/// The other way round is not tried here: this runc's CRIU would change the options of the machine's cgroup hierarchy.
 #[test]
-fn of_ours_and_of_runc() {
+fn of_ours_restored_by_runc() {
     requires_criu!();
     differs!(Runc | Crun, "it is about both");
     requires!(fs::exists(RUNC).unwrap(), "runc");
     let bundle = counter().push("/linux/maskedPaths", "/proc/kcore").push("/linux/readonlyPaths", "/proc/sys");
-    let subject = Subject::run(bundle);
+    let mut subject = Subject::run(bundle);
     let last = subject.count();
-    subject.is_taken_down("ours", &["--manage-cgroups-mode", "ignore"]);
-
-    let (images, bundle) = (subject.images("ours"), subject.bundle());
-    let flags = ["--detach", "--image-path", images.to_str().unwrap(), "--manage-cgroups-mode", "ignore"];
-    let restore = runc(&subject, "restore", &flags).arg("--bundle").arg(&bundle).arg(&subject.id);
+    subject.is_taken_down("images", &[]);
+    let images = subject.images("images");
+    let flags = ["--detach", "--image-path", images.to_str().unwrap(), "--manage-cgroups-mode", "ignore", "--bundle"];
+    let restore = runc(&subject, "restore", &flags).arg(subject.bundle()).arg(&subject.id);
     let output = in_silence(restore).output();
     let log = fs::read_to_string(images.join("restore.log")).unwrap_or_default();
     assert!(output.status.success(), "{log}");
-    let pid = runc(&subject, "state", &[]).arg(&subject.id).output().ok();
-    let state: serde_json::Value = serde_json::from_str(&pid.stdout).unwrap();
-    let mut subject = subject;
+    let state = runc(&subject, "state", &[]).arg(&subject.id).output().ok().stdout;
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     subject.pid = state["pid"].as_i64().unwrap().try_into().unwrap();
     subject.counts_on(last);
-
-    let theirs = subject.images("theirs");
-    let flags = ["--image-path", theirs.to_str().unwrap(), "--manage-cgroups-mode", "ignore"];
-    let last = subject.count();
-    runc(&subject, "checkpoint", &flags).arg(&subject.id).output().ok();
+    runc(&subject, "delete", &["--force"]).arg(&subject.id).output().ok();
     subject.wait();
-    let subject = subject.restore("theirs", &["--manage-cgroups-mode", "ignore"]);
-    subject.counts_on(last);
 }
 
 /// The container's memory is handed out by the one and fetched by the other, at the same time.
@@ -86,7 +79,8 @@ fn pages_that_are_fetched_when_they_are_used() {
     pages.wait().ok();
     let other = Subject(Container { made_from: other, pid: 0 }).found();
     let log = fs::read_to_string(images.join("restore.log")).unwrap();
-    assert_eq!(other.status(), "running", "{log}");
+    let end = log.len().saturating_sub(3000);
+    assert_eq!(other.status(), "running", "{}", &log[end..]);
     other.counts_on(last);
     subject.wait();
     assert!(subject.call("state").exits(1).stderr.contains("does not exist"));

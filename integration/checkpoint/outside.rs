@@ -82,11 +82,12 @@ fn a_network_namespace_of_somebody_else() {
 #[test]
 fn a_pid_namespace_of_somebody_else() {
     requires_criu!();
-    let holder = Holder::new(&["--pid", "--fork", "--kill-child"]);
-    let path = format!("/proc/{}/ns/pid_for_children", holder.pid());
-    // CRIU's own helpers take the next numbers there.
-    let script = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); busybox true; done";
-    Run::new("nsenter").arg(format!("--pid={path}")).args(["sh", "-c", script]).output().ok();
+    // Its first process reaps what the container leaves. CRIU's own helpers take the next numbers there.
+    let script = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); /bin/true; done; echo ready; while :; do sleep 1; done";
+    let holder = Run::new("unshare").args(["--pid", "--fork", "--kill-child", "sh", "-c", script]);
+    let mut holder = holder.env(crate::support::holder::MARK, "1").spawn();
+    holder.read_until("ready");
+    let path = format!("/proc/{}/ns/pid_for_children", holder.pid().as_raw_nonzero());
     let subject = Subject::run(counter().namespace("pid", Some(path.into())));
     let last = subject.count();
     let namespace = subject.namespace("pid");

@@ -68,9 +68,10 @@ impl Container {
         let has_cgroups = cgroups::has_groups_inside(&self.record.cgroups)?;
         let options = images.options(&request.criu, has_cgroups, &self.record.annotations, session.directories());
         let options = self.options(options, &request, &images, &known)?;
+        let root = images.owner_of(self.record.init.map_or(0, |init| init.pid))?;
         let log = images.log();
         let dumped = self.dump(session, options, &mut request, before).map_err(|error| images.explain(error, &log));
-        dumped.within(|| self.named())?;
+        dumped.and_then(|()| images.give_to(root)).within(|| self.named())?;
         if !request.leave_running && !request.pre_dump {
             delete::destroy(&self)?;
         }

@@ -5,14 +5,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat};
 use prost::Message;
 
 use crate::error::{Error, Kind, OrCall, Result, Within};
-use crate::fs::atomic;
+use crate::fs::{atomic, procfs};
 use crate::machine::criu;
 use crate::machine::criu::messages::{CgroupImage, CgroupsMode, Options};
 use crate::subsystems::checkpoint::config_file;
@@ -139,11 +140,40 @@ impl Images {
             .within(|| "--image-path")
     }
 
-    /// Whether cgroups were taken along. CRIU's format: eight bytes that tell what it is, four with the size, a message.
+    /// Whose the images of the container with this first process are: what is restored reads them when it is in the user
+    /// namespace. They hold its own memory.
+    pub fn owner_of(&self, init: i32) -> Result<(Uid, Gid)> {
+        let root = |file: &str| -> Result<u32> {
+            let map = procfs::read_own(&format!("/proc/{init}/{file}"))?;
+            let mut fields = map.split_ascii_whitespace();
+            let is_root = fields.next() == Some("0");
+            Ok(fields.next().filter(|_| is_root).and_then(|id| id.parse().ok()).unwrap_or(0))
+        };
+        Ok((Uid::from_raw(root("uid_map")?), Gid::from_raw(root("gid_map")?)))
+    }
+
+    /// Gives them to him, who may be the host's root.
+    pub fn give_to(&self, (user, group): (Uid, Gid)) -> Result<()> {
+        if user.is_root() && group.as_raw() == 0 {
+            return Ok(());
+        }
+        let mut directory = Dir::openat(&self.directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
+            .or_call(|| format!("opendir({:?})", self.path))?;
+        for entry in directory.iter() {
+            let entry = entry.or_call(|| format!("readdir({:?})", self.path))?;
+            if entry.file_name() != c".." {
+                let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+                fchownat(&self.directory, entry.file_name(), Some(user), Some(group), flags)
+                    .or_call(|| format!("fchownat({:?})", entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether groups below the container's were taken along.
     pub fn has_cgroups(&self) -> Result<bool> {
         let content = self.read("cgroup.img")?.unwrap_or_default();
-        let message = CgroupImage::decode(content.get(12..).unwrap_or_default());
-        Ok(message.is_ok_and(|message| !message.controllers.is_empty()))
+        Ok(has_groups_below(&content))
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -179,6 +209,12 @@ impl Images {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Log(Option<(SystemTime, u64)>);
 
+/// CRIU's format: eight bytes that tell what it is, four with the size, a message.
+fn has_groups_below(image: &[u8]) -> bool {
+    let image = CgroupImage::decode(image.get(12..).unwrap_or_default()).unwrap_or_default();
+    image.controllers.iter().flat_map(|it| &it.groups).any(|group| !group.children.is_empty())
+}
+
 /// Everything but the debugging of CRIU itself. COMPAT(runc)
 const LOG_LEVEL: i32 = 4;
 
@@ -200,4 +236,25 @@ fn make_directories(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_in_an_image() {
+        let image = |message: &[u8]| [&[0; 12], message].concat();
+        // A hierarchy without a name; with the container's group "c"; with "d" below it.
+        for (message, expected) in [
+            (&b"\x12\x04\x0a\x00\x18\x00"[..], false),
+            (b"\x12\x07\x0a\x00\x12\x03\x0a\x01c", false),
+            (b"\x12\x0c\x0a\x00\x12\x08\x0a\x01c\x12\x03\x0a\x01d", true),
+            (b"", false),
+            (b"\xff", false),
+        ] {
+            assert_eq!(has_groups_below(&image(message)), expected, "{message:?}");
+        }
+        assert!(!has_groups_below(b"short"));
+    }
 }

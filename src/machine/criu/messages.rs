@@ -205,9 +205,23 @@ pub struct Version {
     pub minor: i32,
 }
 
-/// `cgroup.img`: which hierarchies were taken along.
+/// `cgroup.img`, as far as we read it.
 #[derive(Clone, PartialEq, Message)]
 pub struct CgroupImage {
+    #[prost(message, repeated, tag = "2")]
+    pub controllers: Vec<CgroupTrees>,
+}
+
+/// What was dumped of one hierarchy.
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupTrees {
+    #[prost(message, repeated, tag = "2")]
+    pub groups: Vec<CgroupTree>,
+}
+
+/// A group and those below it.
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupTree {
     #[prost(bytes = "vec", repeated, tag = "2")]
-    pub controllers: Vec<Vec<u8>>,
+    pub children: Vec<Vec<u8>>,
 }
