@@ -30,6 +30,7 @@ mod busy_parents;
 mod capabilities;
 mod cgroup_removal;
 mod cgroups;
+mod checkpoint;
 mod churn;
 mod cli;
 mod concurrency;

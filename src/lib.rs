@@ -46,7 +46,7 @@ pub mod timing;
 mod waits;
 
 pub use error::{Error, Kind, Result};
-pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};
+pub use host::{CheckpointRequest, Container, CreateRequest, RestoreRequest, Running, Runtime, StateDocument};
 pub use inside::{run_if_sealed, set_logger};
 pub use state::Status;
 

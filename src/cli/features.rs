@@ -6,6 +6,7 @@ use corten::config::execution::{MEMORY_POLICY_FLAGS, memory_policy_modes};
 use corten::config::process::{CAPABILITIES, KEEP_GROUPS};
 use corten::error::Result;
 use corten::subsystems::cgroups::systemd::UNIT_PROPERTY;
+use corten::subsystems::checkpoint::CONFIG_FILE;
 use corten::subsystems::hooks::OCI_VERSION;
 use corten::subsystems::mounts::options::OPTIONS;
 use corten::subsystems::seccomp;
@@ -44,7 +45,7 @@ struct Document {
     mount_options: Vec<&'static str>,
     linux: LinuxFeature,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 2],
+    potentially_unsafe_config_annotations: [&'static str; 3],
 }
 
 /// COMPAT(runc): four spaces.
@@ -58,7 +59,7 @@ fn document() -> Result<String> {
         mount_options,
         linux: linux(),
         annotations: annotations(),
-        potentially_unsafe_config_annotations: [UNIT_PROPERTY, KEEP_GROUPS],
+        potentially_unsafe_config_annotations: [UNIT_PROPERTY, KEEP_GROUPS, CONFIG_FILE],
     };
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -71,7 +72,7 @@ fn annotations() -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::from([
         ("dev.corten.commit", version::COMMIT.unwrap_or("unknown").to_owned()),
         ("dev.corten.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("org.opencontainers.runc.checkpoint.enabled", "false".to_owned()),
+        ("org.opencontainers.runc.checkpoint.enabled", "true".to_owned()),
     ]);
     if let Some(version) = version::libseccomp() {
         annotations.insert("io.github.seccomp.libseccomp.version", version);

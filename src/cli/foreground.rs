@@ -9,13 +9,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use corten::Runtime;
 use corten::error::{Kind, OrCall, Result};
 use corten::host::{ExecRequest, Executed, Running};
 use corten::subsystems::namespaces::host::pid_of;
 use corten::subsystems::readiness::Readiness;
 use corten::sys::pidfd::{self, Ended};
 use corten::timing::phase;
-use corten::{CreateRequest, Runtime};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -35,13 +35,13 @@ pub struct Stay {
     pub subreaper: bool,
 }
 
-/// Creates and starts the container, and stays. The answer is the exit status of its program.
-pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8> {
+/// Has the container `id` made and run, and stays. The answer is the exit status of its program.
+pub fn run(runtime: &Runtime, id: &str, stay: Stay, make: impl FnOnce() -> Result<Running>) -> Result<u8> {
     if stay.subreaper {
         prctl::set_child_subreaper(true).or_call(|| "prctl(PR_SET_CHILD_SUBREAPER)")?;
     }
     let signals = take_all_signals()?;
-    let Running { container, init, terminal, readiness } = runtime.run(request)?;
+    let Running { container, init, terminal, readiness } = make()?;
     let ended = phase("the program runs", || attend(init, terminal, readiness, signals));
     match ended {
         Ok(_) if stay.keep => {}
@@ -51,7 +51,7 @@ pub fn run(runtime: &Runtime, request: &CreateRequest, stay: Stay) -> Result<u8>
             _ => Err(error),
         })?,
         // Nobody could wait for it any more.
-        Err(_) => runtime.delete_forcibly(&request.id)?,
+        Err(_) => runtime.delete_forcibly(id)?,
     }
     Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
 }

@@ -5,6 +5,7 @@
 //! until it ends, with [`relay`] for its terminal.
 
 mod args;
+mod checkpoint;
 mod create;
 mod delete;
 mod duration;
@@ -20,6 +21,7 @@ mod output;
 mod pause;
 mod ps;
 mod relay;
+mod restore;
 mod resume;
 mod run;
 mod size;
@@ -57,7 +59,7 @@ pub struct Command {
 }
 
 /// All commands, in the order of the help text.
-static COMMANDS: [Command; 15] = [
+static COMMANDS: [Command; 17] = [
     create::COMMAND,
     start::COMMAND,
     run::COMMAND,
@@ -68,6 +70,8 @@ static COMMANDS: [Command; 15] = [
     pause::COMMAND,
     resume::COMMAND,
     update::COMMAND,
+    checkpoint::COMMAND,
+    restore::COMMAND,
     list::COMMAND,
     ps::COMMAND,
     events::COMMAND,

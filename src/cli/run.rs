@@ -43,5 +43,5 @@ fn run(invocation: &Invocation) -> Result<u8> {
     }
     request.terminal_size = relay::own_size();
     let stay = foreground::Stay { keep: invocation.has("keep"), subreaper: !invocation.has("no-subreaper") };
-    foreground::run(&runtime, &request, stay)
+    foreground::run(&runtime, &request.id, stay, || runtime.run(&request))
 }

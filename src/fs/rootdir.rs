@@ -4,13 +4,13 @@
 //! or a neighbour put there, and resolved again for the next call. Here a path is resolved once, by the kernel, with the
 //! root as `/` (openat2(2) with RESOLVE_IN_ROOT), and what comes back is the file itself.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag, openat};
+use nix::fcntl::{OFlag, ResolveFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, mkdirat};
 
 use super::c_path;
@@ -96,11 +96,54 @@ impl RootDir {
         Ok(current)
     }
 
+    /// What `path` is called when no symlink is in it: for programs that know only names. It may be another one by then.
+    pub fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        // As many as the kernel follows.
+        let mut links_left = 40;
+        let mut real = PathBuf::from("/");
+        let mut rest: Vec<OsString> = components(path);
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                real.pop();
+                continue;
+            }
+            let next = real.join(&name);
+            let target = match self.find_itself(&next)? {
+                Some(file) if file_type(&file)? == SFlag::S_IFLNK => {
+                    readlinkat(&file, "").or_call(|| format!("readlinkat({next:?})"))?
+                }
+                Some(_) | None => {
+                    real = next;
+                    continue;
+                }
+            };
+            links_left -= 1;
+            if links_left == 0 {
+                return Err(refused(path, Errno::ELOOP));
+            }
+            if Path::new(&target).is_absolute() {
+                real = PathBuf::from("/");
+            }
+            rest.append(&mut components(Path::new(&target)));
+        }
+        Ok(real)
+    }
+
     fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let path = c_path(path).map_err(|_| Errno::EINVAL)?;
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         sys::fd::openat2(&self.fd, &path, flags, Mode::empty(), resolve)
     }
+}
+
+/// Names and `..`, the first one last.
+fn components(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    });
+    names.collect()
 }
 
 impl AsFd for RootDir {
@@ -174,6 +217,27 @@ mod tests {
             std::fs::remove_dir_all(rootfs.join("real/a")).unwrap();
         }
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn real_paths() {
+        let (outside, root) = root();
+        let rootfs = outside.path().join("rootfs");
+        std::fs::create_dir(rootfs.join("real")).unwrap();
+        symlink("/real", rootfs.join("absolute")).unwrap();
+        symlink("../../absolute/./below", rootfs.join("real/climbing")).unwrap();
+        symlink("loop", rootfs.join("loop")).unwrap();
+        for (path, expected) in [
+            ("/real", "/real"),
+            ("/absolute/new/file", "/real/new/file"),
+            ("/absolute/climbing/x", "/real/below/x"),
+            ("/missing/x", "/missing/x"),
+            ("/", "/"),
+        ] {
+            assert_eq!(root.real_path(Path::new(path)).unwrap(), Path::new(expected), "{path}");
+        }
+        let error = root.real_path(Path::new("/loop")).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ELOOP), "{error}");
     }
 
     #[test]

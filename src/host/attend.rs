@@ -13,7 +13,6 @@ use crate::plan::{Plan, Snapshot};
 use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
-use crate::subsystems::hooks::{self, Surroundings};
 use crate::subsystems::mounts::host::Sources;
 use crate::subsystems::namespaces::host::NewNetwork;
 use crate::subsystems::net_devices::Moved;
@@ -89,7 +88,7 @@ impl Conversation<'_> {
                 }
                 Some((FromInside::EnvironmentMade, _)) => {
                     self.net_devices.to(self.launched.process()?, &self.plan.net_devices)?;
-                    self.run_hooks()?;
+                    self.record.run_create_hooks(&self.plan.hooks, self.launched.pid())?;
                     self.channel.go()?;
                 }
                 Some((FromInside::Terminal { name }, Some(master))) => match self.console_socket {
@@ -140,16 +139,5 @@ impl Conversation<'_> {
             self.channel.go()?;
         }
         self.cgroups.dismiss_helpers()
-    }
-
-    /// SPEC(runtime, Lifecycle 3-4).
-    fn run_hooks(&mut self) -> Result<()> {
-        let state = self.record.hook_state("created", self.launched.pid());
-        let lists = [("prestart", &self.plan.hooks.prestart), ("createRuntime", &self.plan.hooks.create_runtime)];
-        for (name, list) in lists {
-            let directory = Some(self.record.bundle.as_path());
-            phase(name, || hooks::run_all(list, &state, Surroundings { name, env: None, directory }))?;
-        }
-        Ok(())
     }
 }

@@ -191,7 +191,7 @@ impl Acts<'_> {
         }
         let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
         let host_mount = UndoMount(record.host_mount.clone());
-        let mut cgroups = phase("cgroups", || make_cgroups(plan, record))?;
+        let mut cgroups = phase("cgroups", || make_cgroups(plan, record, plan.route.helpers()))?;
         let rdt = make_rdt_groups(plan, record)?;
         plan.inside.waits_for_cgroup = cgroups.entrance().must_be_joined();
         phase("open sources", || mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage))?;
@@ -251,8 +251,8 @@ impl Acts<'_> {
 }
 
 /// COMPAT(runc): without privileges a container stays in the caller's groups, if nothing was asked for that needs others.
-fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
-    match (Cgroups::create(&plan.cgroups, plan.route.helpers()), plan.cgroups.if_denied) {
+pub(super) fn make_cgroups(plan: &mut Plan, record: &mut Record, helpers: u64) -> Result<Cgroups> {
+    match (Cgroups::create(&plan.cgroups, helpers), plan.cgroups.if_denied) {
         (Err(error), IfDenied::Stay) if error.kind() == Kind::Denied => {
             log::debug!("the container stays in our cgroups: {error}");
             if !record.own_pid_namespace {
@@ -270,7 +270,7 @@ fn make_cgroups(plan: &mut Plan, record: &mut Record) -> Result<Cgroups> {
     }
 }
 
-fn make_rdt_groups(plan: &Plan, record: &mut Record) -> Result<Option<rdt::host::Groups>> {
+pub(super) fn make_rdt_groups(plan: &Plan, record: &mut Record) -> Result<Option<rdt::host::Groups>> {
     match (&plan.rdt, &mut record.rdt) {
         (Some(plan), Some(placement)) => rdt::host::Groups::create(plan, placement).map(Some),
         _ => Ok(None),
@@ -301,14 +301,14 @@ fn notify_directory(runtime: &Runtime, id: &str) -> Result<PathBuf> {
     Ok(absolute(&runtime.state_root)?.join(id).join(readiness::DIRECTORY))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     let working_directory = || std::env::current_dir().or_call(|| "getcwd");
     let path = if path.is_absolute() { path.to_owned() } else { working_directory()?.join(path) };
     // "." and trailing slashes are not part of what state shows.
     Ok(path.components().collect())
 }
 
-fn read_config(bundle: &Path) -> Result<Config> {
+pub(super) fn read_config(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let reading = || -> Result<Vec<u8>> {
         // O_NONBLOCK: a FIFO of that name must not hang us.
@@ -325,7 +325,7 @@ fn read_config(bundle: &Path) -> Result<Config> {
 }
 
 /// SPEC(config, "root"): the directory MUST exist. Said before anything is made; opened, once, later.
-fn check_rootfs(path: &Path) -> Result<()> {
+pub(super) fn check_rootfs(path: &Path) -> Result<()> {
     let refused = |errno| Err(Error::call(format!("stat({path:?})"), errno)).within(|| "root.path");
     match nix::sys::stat::stat(path) {
         Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(()),
@@ -334,7 +334,7 @@ fn check_rootfs(path: &Path) -> Result<()> {
     }
 }
 
-fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
+pub(super) fn new_record(plan: &Plan, bundle: &Path) -> Result<Record> {
     use crate::config::NamespaceKind;
     Ok(Record {
         version: VERSION,

@@ -3,15 +3,18 @@
 //! Nothing here changes what belongs to the whole process: an embedder with many threads can call all of it.
 
 mod attend;
+mod checkpoint;
 mod container;
 mod create;
 mod delete;
 mod events;
 mod exec;
 mod handover;
+mod images;
 mod kill;
 mod list;
 mod pause;
+mod restore;
 mod seal;
 mod spawn;
 mod start;
@@ -20,11 +23,14 @@ mod update;
 
 use std::path::{Path, PathBuf};
 
+pub use checkpoint::CheckpointRequest;
 pub use container::Container;
 pub use create::{CreateRequest, Running};
 pub use events::{Event, Events};
 pub use exec::{Changes, ExecRequest, Executed, ProcessChoice};
+pub use images::CriuOptions;
 pub use kill::Whom;
+pub use restore::RestoreRequest;
 pub use state::StateDocument;
 
 use crate::channel::InsideEnd;
@@ -99,6 +105,11 @@ impl Runtime {
     /// Creates and starts one; the caller is the parent of its first process.
     pub fn run(&self, request: &CreateRequest) -> Result<Running> {
         create::run(self, request)
+    }
+
+    /// Makes the processes of a checkpoint anew; the caller is the parent of the first one.
+    pub fn restore(&self, request: &RestoreRequest) -> Result<Running> {
+        restore::restore(self, request)
     }
 
     /// Executes a further program in a container; the caller is its parent.

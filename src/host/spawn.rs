@@ -119,6 +119,11 @@ pub fn launch(wanted: Wanted<'_>, body: &Body, errand: ErrandRef<'_>) -> Result<
 }
 
 impl Launched {
+    /// One that somebody else made, as our child.
+    pub fn adopt(child: Child, cgroups: Placement) -> Self {
+        Self { child: Some(child), cgroups, earlier_oom_kills: 0 }
+    }
+
     /// Its pid, as we see it.
     pub fn pid(&self) -> i32 {
         self.child.as_ref().map_or(-1, |child| child.pid)

@@ -1,6 +1,7 @@
 //! What this host can do: probed once, when first asked for, and passed as a value.
 
 pub mod cgroups;
+pub mod criu;
 pub mod lsm;
 pub mod online;
 pub mod rootless;

@@ -9,6 +9,7 @@ use crate::config::process::Process;
 use crate::config::seccomp::Listener;
 use crate::error::Result;
 use crate::machine::Machine;
+use crate::subsystems::checkpoint::Externals;
 use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub keyring: Option<Keyring>,
     /// `CLONE_NEW*` of all namespaces that the container has and its runtime has not.
     pub namespaces: u64,
+    /// What a checkpoint leaves out.
+    pub externals: Externals,
 }
 
 /// What is decided about a process, before anything is opened.

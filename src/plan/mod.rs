@@ -18,6 +18,7 @@ use crate::config::{Config, Hooks, IdMappings, NamespaceKind, Namespaces, Proces
 use crate::error::{Error, Kind, Result};
 use crate::machine::Machine;
 use crate::subsystems::cgroups::{self, CgroupPlan};
+use crate::subsystems::checkpoint::Externals;
 use crate::subsystems::devices::DevicesPlan;
 use crate::subsystems::hooks::{HookState, OCI_VERSION};
 use crate::subsystems::keyring::Keyring;
@@ -249,6 +250,7 @@ impl Plan {
             listener: self.listener.clone(),
             keyring: self.inside.keyring.clone(),
             namespaces: self.route.launch | self.inside.namespaces.flags(),
+            externals: Externals::new(&self.inside.mounts, &self.inside.devices, &self.namespaces),
         }
     }
 }

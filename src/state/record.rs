@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Hooks;
+use crate::error::Result;
 use crate::subsystems::cgroups::Placement;
-use crate::subsystems::hooks::{HookState, OCI_VERSION};
+use crate::subsystems::hooks::{self, HookState, OCI_VERSION, Surroundings};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::rdt;
+use crate::timing::phase;
 
 /// The record. Written once before anything is made, so that everything can be found again, and once more with the
 /// process.
@@ -60,6 +62,16 @@ pub struct Init {
 }
 
 impl Record {
+    /// SPEC(runtime, Lifecycle 3-4): runs those of create that belong to the runtime's namespaces.
+    pub fn run_create_hooks(&self, hooks: &Hooks, pid: i32) -> Result<()> {
+        let state = self.hook_state("created", pid);
+        for (name, list) in [("prestart", &hooks.prestart), ("createRuntime", &hooks.create_runtime)] {
+            let directory = Some(self.bundle.as_path());
+            phase(name, || hooks::run_all(list, &state, Surroundings { name, env: None, directory }))?;
+        }
+        Ok(())
+    }
+
     /// What hooks are told.
     pub fn hook_state(&self, status: &str, pid: i32) -> HookState {
         HookState {

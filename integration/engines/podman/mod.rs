@@ -18,6 +18,7 @@ use crate::support::wait::until;
 use crate::support::{cgroup, snippet};
 
 mod buildah;
+mod checkpoint;
 mod exec;
 mod life;
 mod pods;
@@ -33,7 +34,7 @@ impl Engine for Podman {
     fn cases() -> Vec<Case<Self>> {
         // A user's Buildah wants a network for each step, which guests have not got.
         let buildah = if is_a_users() { Vec::new() } else { buildah::cases() };
-        [run::cases(), life::cases(), exec::cases(), pods::cases(), buildah].concat()
+        [run::cases(), life::cases(), exec::cases(), pods::cases(), checkpoint::cases(), buildah].concat()
     }
 
     fn start() -> Self {

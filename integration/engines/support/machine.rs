@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use super::mountinfo::Mountinfo;
 use super::wait::try_until;
@@ -14,6 +15,12 @@ pub struct Machine {
 /// Whether engines confine containers with their own profiles of AppArmor, which deny mounts and user namespaces.
 pub fn has_apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|it| it == "Y\n")
+}
+
+/// Whether there is CRIU, and a kernel and rights for it.
+pub fn has_criu() -> bool {
+    let check = Command::new("criu").arg("check").output();
+    check.is_ok_and(|output| output.status.success())
 }
 
 /// What engines keep for the next time: their bridges.

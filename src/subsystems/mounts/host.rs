@@ -14,6 +14,7 @@ use super::copies::{copy_of, copy_of_root, propagation_of_copy};
 use super::plan::{Bind, MountsPlan, OpenedBy, Root, RootSwitch, What};
 use crate::config::{IdMappings, NamespaceKind};
 use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::fs::rootdir::{Missing, RootDir};
 use crate::subsystems::namespaces::host::{among_mounts_of, mapped_user_namespace, namespace_of};
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
@@ -113,6 +114,32 @@ fn map_ids(copy: &OwnedFd, reach: Reach, namespace: &OwnedFd, source: &Path) -> 
             _ => error,
         }
     })
+}
+
+/// Makes the mount points that are files of the host's, for a root filesystem that may be a new one: what CRIU restores are the
+/// mounts on them, and what is in filesystems that are the container's own.
+pub fn make_mount_points(plan: &MountsPlan) -> Result<()> {
+    for (index, step) in plan.steps.iter().enumerate() {
+        let covering = plan.steps[..index]
+            .iter()
+            .rfind(|other| other.destination != step.destination && step.destination.starts_with(&other.destination));
+        let (base, rest) = match covering.map(|other| (&other.what, &other.destination)) {
+            None => (&plan.root.path, step.destination.as_path()),
+            Some((What::Bind(bind), place)) => (&bind.source, step.destination.strip_prefix(place).unwrap_or(place)),
+            Some((What::Filesystem(_) | What::Remount(_) | What::CgroupV1(_), _)) => continue,
+        };
+        let making = || -> Result<()> {
+            let missing = match &step.what {
+                What::Bind(bind) if !bind.source.is_dir() => Missing::File,
+                What::Bind(_) | What::Filesystem(_) | What::Remount(_) | What::CgroupV1(_) => Missing::Directory,
+            };
+            let root = open(base, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .or_call(|| format!("open({base:?})"))?;
+            RootDir::new(root).find_or_make(&Path::new("/").join(rest), missing).map(drop)
+        };
+        making().within(|| format!("{} {:?}: make its mount point", step.property, step.destination))?;
+    }
+    Ok(())
 }
 
 /// A mount that a container without a mount namespace of its own has in ours: recorded, and undone at delete.

@@ -120,14 +120,20 @@ impl Entrance {
     /// KERNEL: the first of these writes waits for an RCU grace period when the machine was idle, 7-17 ms; the process works
     /// meanwhile.
     pub fn join(&self, pid: i32) -> Result<()> {
-        for opened in self.to_join() {
-            let joined = match &self.by_systemd {
-                Some((unit, below)) if opened.group.version == Version::V2 => systemd::host::attach(unit, below, pid),
-                _ => opened.directory.write("cgroup.procs", &pid.to_string()),
-            };
-            joined.within(|| format!("adding pid {pid} to cgroup {:?}", opened.group.directory()))?;
-        }
-        Ok(())
+        self.to_join().try_for_each(|opened| self.move_to(opened, pid))
+    }
+
+    /// Moves a process that was born elsewhere into all groups.
+    pub fn admit(&self, pid: i32) -> Result<()> {
+        self.opened.iter().try_for_each(|opened| self.move_to(opened, pid))
+    }
+
+    fn move_to(&self, opened: &Opened, pid: i32) -> Result<()> {
+        let joined = match &self.by_systemd {
+            Some((unit, below)) if opened.group.version == Version::V2 => systemd::host::attach(unit, below, pid),
+            _ => opened.directory.write("cgroup.procs", &pid.to_string()),
+        };
+        joined.within(|| format!("adding pid {pid} to cgroup {:?}", opened.group.directory()))
     }
 
     /// The groups.

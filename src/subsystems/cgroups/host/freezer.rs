@@ -115,6 +115,11 @@ fn freezer_of(placement: &Placement) -> Option<&Group> {
     placement.groups.iter().find(|group| is_v1_freezer(group)).or_else(|| placement.groups.iter().find(unified))
 }
 
+/// The directory of the group that is frozen with the container; `None`: there is none.
+pub fn freezer_directory(placement: &Placement) -> Option<PathBuf> {
+    freezer_of(placement).map(Group::directory)
+}
+
 fn open_freezer(placement: &Placement) -> Result<(&Group, Directory)> {
     let missing = |why: &str| Error::new(Kind::Unsupported, why);
     let group = freezer_of(placement).ok_or_else(|| missing("it is in no cgroup that could be frozen"))?;

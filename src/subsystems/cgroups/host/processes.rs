@@ -20,3 +20,15 @@ pub fn processes(placement: &Placement) -> Result<BTreeSet<i32>> {
     }
     Ok(processes)
 }
+
+/// Whether the container has made groups below its own.
+pub fn has_groups_inside(placement: &Placement) -> Result<bool> {
+    for group in &placement.groups {
+        if let Some(directory) = Directory::open(group)?
+            && !directory.children()?.is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,87 @@
+//! Images: those of runc, and memory that comes over the network.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use super::{Subject, counter, in_silence, requires_criu};
+use crate::support::run::Run;
+use crate::support::wait::until;
+use crate::support::{Container, differs, requires};
+
+const RUNC: &str = "/usr/sbin/runc";
+
+/// `runc COMMAND` with a state of its own.
+fn runc(subject: &Subject, command: &str, flags: &[&str]) -> Run {
+    Run::new(RUNC).arg("--root").arg(subject.path("runc")).arg(command).args(flags)
+}
+
+/// The other way round is not tried here: this runc's CRIU would change the options of the machine's cgroup hierarchy.
+#[test]
+fn of_ours_restored_by_runc() {
+    requires_criu!();
+    differs!(Runc | Crun, "it is about both");
+    requires!(fs::exists(RUNC).unwrap(), "runc");
+    let bundle = counter().push("/linux/maskedPaths", "/proc/kcore").push("/linux/readonlyPaths", "/proc/sys");
+    let mut subject = Subject::run(bundle);
+    let last = subject.count();
+    subject.is_taken_down("images", &[]);
+    let images = subject.images("images");
+    let flags = ["--detach", "--image-path", images.to_str().unwrap(), "--manage-cgroups-mode", "ignore", "--bundle"];
+    let restore = runc(&subject, "restore", &flags).arg(subject.bundle()).arg(&subject.id);
+    let output = in_silence(restore).output();
+    let log = fs::read_to_string(images.join("restore.log")).unwrap_or_default();
+    assert!(output.status.success(), "{log}");
+    let state = runc(&subject, "state", &[]).arg(&subject.id).output().ok().stdout;
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    subject.pid = state["pid"].as_i64().unwrap().try_into().unwrap();
+    subject.counts_on(last);
+    runc(&subject, "delete", &["--force"]).arg(&subject.id).output().ok();
+    subject.wait();
+}
+
+/// The container's memory is handed out by the one and fetched by the other, at the same time.
+#[test]
+fn pages_that_are_fetched_when_they_are_used() {
+    requires_criu!();
+    let subject = Subject::run(counter());
+    let last = subject.count();
+    let (mut status, writer) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
+    let number = writer.as_raw_fd().to_string();
+    let flags = ["--lazy-pages", "--page-server", "127.0.0.1:27277", "--status-fd", &number];
+    let run = subject.runtime("checkpoint").arg("--image-path").arg(subject.images("images")).args(flags);
+    let checkpoint = run.arg("--work-path").arg(subject.path("work")).arg(&subject.id).spawn();
+    drop(writer);
+    let mut ready = Vec::new();
+    status.read_to_end(&mut ready).unwrap();
+    assert_eq!(ready, [0], "{:?}", checkpoint.wait());
+
+    let images = subject.images("images");
+    let pages = Run::new("criu")
+        .args(["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", "27277", "--images-dir"])
+        .arg(&images)
+        .arg("--work-dir")
+        .arg(&images)
+        .spawn();
+    until("the place to fetch pages", || images.join("lazy-pages.socket").exists().then_some(()));
+    // The other one is still there, so it has another name and another cgroup, and their files are the same.
+    let mut other = counter();
+    other.config["mounts"] = subject.made_from.config["mounts"].clone();
+    other.config["root"]["path"] = json!(subject.rootfs());
+    other.write();
+    let restore = other.command("restore").args(["--detach", "--lazy-pages", "--image-path"]).arg(&images);
+    in_silence(restore.arg("--work-path").arg(&images)).stderr_to(Stdio::inherit()).output().ok();
+    checkpoint.wait().ok().silent();
+    pages.wait().ok();
+    let other = Subject(Container { made_from: other, pid: 0 }).found();
+    let log = fs::read_to_string(images.join("restore.log")).unwrap();
+    let end = log.len().saturating_sub(3000);
+    assert_eq!(other.status(), "running", "{}", &log[end..]);
+    other.counts_on(last);
+    subject.wait();
+    assert!(subject.call("state").exits(1).stderr.contains("does not exist"));
+}
