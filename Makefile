@@ -6,6 +6,7 @@ TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE  := target/$(TARGET)/release/corten
 DEBUG    := target/$(TARGET)/debug/corten
 TESTS    := target/integration
+FAULTS   := target/faults
 ENGINE_TESTS := target/engines
 # What the tests under engines install.
 ENGINES  := docker.io containerd podman buildah conmon containernetworking-plugins iptables iproute2 protobuf-compiler runc
@@ -18,8 +19,9 @@ RULES    := $(REPORTS)/rules
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit rules integration integration-hybrid integration-cgroup2 engines engines-guest test-guest \
-    guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp conformance-runtime-tools packages lint-packages \
+.PHONY: build debug demo test lint unit rules faults faults-sample fault-tests integration integration-hybrid integration-cgroup2 \
+    engines engines-guest test-guest guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp \
+    conformance-runtime-tools packages lint-packages \
     engine-packages fuzz-packages install
 
 build: packages
@@ -32,8 +34,8 @@ demo: build
 	integration/demo $(RELEASE)
 
 # Formatting, lints, layers (a unit test), unit tests, the table of the specification's rules, integration tests on both views of
-# the machine's cgroups, engines, and a little fuzzing.
-test: lint unit rules integration engines fuzz
+# the machine's cgroups, a sample of the faults, engines, and a little fuzzing.
+test: lint unit rules integration faults-sample engines fuzz
 test: FUZZ_SECONDS = 20
 
 lint: lint-packages
@@ -63,6 +65,18 @@ integration-hybrid: tests
 
 integration-cgroup2: tests
 	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS)
+
+# Every command, killed and refused at each of its system calls, on both views: a table, and what was not clean (docs/faults.md).
+# It takes an hour. `make faults ONLY="create host"` tries the points with these words in their names.
+faults: fault-tests
+	integration/faults/on-both-views $(FAULTS) $(if $(ONLY),--only "$(ONLY)")
+
+# The same ones of them each time.
+faults-sample: fault-tests
+	integration/faults/on-both-views $(FAULTS) --points 300
+
+fault-tests: packages
+	$(call test_binary,--test faults,$(FAULTS))
 
 # The test binaries, under names that are known: cargo test WHAT..., linked to a name.
 test_binary = ln -f "$$(cargo test $(1) --no-run --message-format json-render-diagnostics | sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')" $(2)

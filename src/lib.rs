@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.json ─► config ───────┐                                                        container
-//!                checked, as   ├─► plan ─► host/create ══ spawn: clone3 + sealed self ══► inside/init ─► execve
+//!                checked, as   ├─► plan ─► host/create ══ spawn: clone3 ══► inside/init ─► husk ─► execve
 //!                it is meant   │   what      │   ▲                                           │
 //!                machine ──────┘   to do     │   └─────── channel: a few rendezvous ─────────┘
 //!                what this host can          ▼
@@ -45,5 +45,14 @@ pub mod timing;
 
 pub use error::{Error, Kind, Result};
 pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};
-pub use inside::run_if_sealed;
+pub use inside::{run_if_sealed, set_logger};
 pub use state::Status;
+
+impl Runtime {
+    /// Says that this program has no other threads while containers are made and programs executed in them: then a process for
+    /// them may be a copy of this one, which saves the start of a program.
+    #[must_use]
+    pub fn with_one_thread(self) -> Self {
+        self.forking(inside::forked)
+    }
+}

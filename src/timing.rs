@@ -56,17 +56,25 @@ pub fn is_wanted() -> bool {
 
 /// Does a phase's work.
 pub fn phase<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    let begin = is_wanted().then(now);
+    let begin = now();
     let result = work();
-    if let Some(begin) = begin {
-        log::trace!(target: HOST, "{}", Phase { begin, end: now(), thread: nix::unistd::gettid().as_raw(), name: name.to_owned() });
-    }
+    tell(name, begin, now());
     result
 }
 
-fn now() -> i64 {
+/// The time, in nanoseconds, if anybody wants to know.
+pub fn now() -> Option<i64> {
     // It cannot fail: the clock is always there.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec())
+    let read = || clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec());
+    is_wanted().then(read)
+}
+
+/// Says what this thread has done from `begin` to `end`.
+pub fn tell(name: &str, begin: Option<i64>, end: Option<i64>) {
+    if let (Some(begin), Some(end)) = (begin, end) {
+        let phase = Phase { begin, end, thread: nix::unistd::gettid().as_raw(), name: name.to_owned() };
+        log::trace!(target: HOST, "{phase}");
+    }
 }
 
 #[cfg(test)]

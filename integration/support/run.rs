@@ -1,6 +1,6 @@
 //! Runs a program to its end, but never beyond its deadline.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -78,6 +78,12 @@ impl Run {
     pub fn stdio(self, file: &File) -> Self {
         let again = || file.try_clone().unwrap();
         self.stdin_from(again()).stdout_to(again()).stderr_to(again())
+    }
+
+    /// The program and its arguments, for who runs it in another way.
+    #[allow(dead_code, reason = "integration/faults does")]
+    pub fn words(&self) -> Vec<OsString> {
+        std::iter::once(self.command.get_program()).chain(self.command.get_args()).map(OsStr::to_owned).collect()
     }
 
     /// Starts it and returns at once.

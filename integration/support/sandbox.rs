@@ -179,7 +179,7 @@ impl Sandbox {
     }
 
     /// Ends and removes by hand what a runtime that has failed its test left on the machine.
-    fn sweep(&self) {
+    pub fn sweep(&self) {
         for pid in self.processes() {
             let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
         }

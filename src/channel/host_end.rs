@@ -79,14 +79,18 @@ impl HostEnd {
             }
             let mut body = vec![0_u8; length];
             if !self.read_exact(&mut body, deadline, &mut passed)? {
-                // A length with nothing behind it: the launch's own report that execve was refused (sys::clone).
-                let errno = Errno::from_raw(i32::from_le_bytes(header));
-                return Err(Error::call("execveat(sealed executable)", errno));
+                // A length with nothing behind it: the launch's own report that it was refused something.
+                let (call, errno) = sys::clone::refused(header);
+                return Err(Error::call(call, errno));
             }
             match postcard::from_bytes(&body).map_err(|error| malformed(&error))? {
                 FromInside::Log { warning: true, text } => log::warn!("{text}"),
                 FromInside::Log { warning: false, text } => log::debug!("{text}"),
                 FromInside::Phase { text } => log::trace!(target: timing::INSIDE, "{text}"),
+                FromInside::Refused { refusal, errno } => {
+                    let errno = Some(i32::from_ne_bytes(errno)).filter(|errno| *errno != 0).map(Errno::from_raw);
+                    return Ok(Some((FromInside::Failed(refusal.into_error(errno)), None)));
+                }
                 message => return Ok(Some((message, passed))),
             }
         }

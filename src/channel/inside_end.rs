@@ -36,7 +36,7 @@ impl InsideEnd {
 
     /// Says something.
     pub fn send(&self, message: &FromInside) -> Result<()> {
-        sys::fd::write_all(&self.0, &encode(message)?).or_call(|| "write(channel)")
+        send(self.0.as_fd(), message)
     }
 
     /// Says something and hands over a descriptor.
@@ -78,6 +78,11 @@ impl InsideEnd {
         }
         Ok(())
     }
+}
+
+/// Says something to whom `to` leads.
+pub fn send(to: BorrowedFd<'_>, message: &FromInside) -> Result<()> {
+    sys::fd::write_all(to, &encode(message)?).or_call(|| "write(channel)")
 }
 
 impl AsFd for InsideEnd {

@@ -37,7 +37,7 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, OrCall, Result};
+use crate::error::{Error, Kind, OrCall, Refusal, Result};
 use crate::fs::sockets::limit_writes;
 
 /// What the container's side says.
@@ -63,8 +63,8 @@ pub enum FromInside {
     },
     /// The filter is loaded, and has a listener; it comes along if the host cannot take it.
     Listener {
-        /// The descriptor, there.
-        number: i32,
+        /// The descriptor, there: always four bytes, filled in at last.
+        number: [u8; 4],
     },
     /// Everything is done but to start.
     Ready,
@@ -84,6 +84,13 @@ pub enum FromInside {
     },
     /// That was it.
     Failed(Error),
+    /// The same, from a script (`sys::script`). [`HostEnd::receive`] makes a `Failed` of it.
+    Refused {
+        /// What was refused.
+        refusal: Refusal,
+        /// The errno, or 0: always four bytes, filled in at last.
+        errno: [u8; 4],
+    },
 }
 
 /// `argv[0]` of the sealed child; `argv[1]` is the number of its end of the channel.
@@ -110,7 +117,14 @@ pub fn pair() -> Result<(HostEnd, InsideEnd)> {
     Ok((HostEnd::new(host), InsideEnd::new(inside)))
 }
 
-fn encode(message: &FromInside) -> Result<Vec<u8>> {
+/// The message that a refusal is, but for the errno, which are its last four bytes.
+pub fn refusal(refusal: Refusal) -> Vec<u8> {
+    // Strings and numbers always have this form.
+    encode(&FromInside::Refused { refusal, errno: [0; 4] }).unwrap_or_default()
+}
+
+/// As it is sent.
+pub fn encode(message: &FromInside) -> Result<Vec<u8>> {
     let body = postcard::to_stdvec(message).map_err(|error| malformed(&error))?;
     let mut frame = u32::try_from(body.len()).map_err(|_| malformed(&"too long"))?.to_le_bytes().to_vec();
     frame.extend(body);

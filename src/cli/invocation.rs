@@ -98,7 +98,7 @@ impl Invocation {
 
     /// The runtime.
     pub fn runtime(&self) -> Result<Runtime> {
-        Ok(Runtime::new(self.root()?).with_user_bus(user_bus()))
+        Ok(Runtime::new(self.root()?).with_user_bus(user_bus()).with_one_thread())
     }
 
     /// Whether the caller says that we have no privileges; `None`: that is for us to find out.

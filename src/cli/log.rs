@@ -57,7 +57,7 @@ pub fn open(path: &Path) -> Result<File> {
 pub fn install(file: Option<File>, format: Format, debug: bool, trace: Option<Trace>) {
     let level = if debug { LevelFilter::Debug } else { LevelFilter::Warn };
     let logger = LOGGER.get_or_init(|| Logger { file, format, level, trace });
-    if log::set_logger(logger).is_ok() {
+    if corten::set_logger(logger) {
         log::set_max_level(if logger.trace.is_some() { LevelFilter::Trace } else { level });
     }
 }

@@ -171,7 +171,8 @@ fn open_log(globals: &Words) -> Result<()> {
 
 /// Makes this process one that can be relied on, whoever started it.
 fn settle_in() -> Result<()> {
-    corten::sys::fd::open_standard_streams().map_err(|errno| Error::call("open(\"/dev/null\")", errno))?;
+    corten::sys::fd::open_standard_streams()
+        .map_err(|errno| Error::call("poll(standard streams), open(\"/dev/null\")", errno))?;
     corten::sys::signal::ignore_sigpipe().map_err(|errno| Error::call("sigaction(SIGPIPE)", errno))?;
     // COMPAT(Podman): what leaks through conmon must not go on to hooks. The launch hands on what is asked for.
     if let Err(errno) = corten::sys::fd::cloexec_from(3) {

@@ -13,6 +13,9 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub mod phrases;
+mod refusal;
+
+pub use refusal::Refusal;
 
 /// What a caller can act on. The text says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,36 +5,43 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, OrCall, Result};
+use crate::sys;
 
 /// Held until it is dropped, or the process ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] Flock<OwnedFd>);
+pub struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing releases it too, but only when a child that is about to execute has closed its copy.
+        let _ = sys::fd::lock(&self.0, libc::LOCK_UN);
+    }
+}
 
 /// Locks a directory. `None`: somebody else has held it for as long as our patience lasts.
 pub fn exclusive(directory: impl AsFd, patience: Duration) -> Result<Option<Lock>> {
     // A description of its own: the lock must not go away with a copy of somebody else's descriptor.
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let own = openat(directory.as_fd(), ".", flags, Mode::empty()).or_call(|| "open(\".\")")?;
-    match Flock::lock(own, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(Lock(lock))),
-        Err((own, Errno::EWOULDBLOCK)) => wait(own, patience),
-        Err((_, errno)) => Err(Error::call("flock", errno)),
+    match sys::fd::lock(&own, libc::LOCK_EX | libc::LOCK_NB) {
+        Ok(()) => Ok(Some(Lock(own))),
+        Err(Errno::EWOULDBLOCK) => wait(own, patience),
+        Err(errno) => Err(Error::call("flock", errno)),
     }
 }
 
 /// flock(2) knows no deadline, so a thread waits, and if it comes too late, its lock is released at once.
 fn wait(own: OwnedFd, patience: Duration) -> Result<Option<Lock>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = sender.send(Flock::lock(own, FlockArg::LockExclusive));
-    });
+    let waiting = move || drop(sender.send(sys::fd::lock(&own, libc::LOCK_EX).map(|()| Lock(own))));
+    std::thread::Builder::new().spawn(waiting).or_call(|| "pthread_create")?;
     match receiver.recv_timeout(patience) {
-        Ok(Ok(lock)) => Ok(Some(Lock(lock))),
-        Ok(Err((_, errno))) => Err(Error::call("flock", errno)),
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err(errno)) => Err(Error::call("flock", errno)),
         Err(_) => Ok(None),
     }
 }

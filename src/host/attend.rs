@@ -9,7 +9,7 @@ use super::spawn::Launched;
 use crate::channel::{FromInside, HostEnd};
 use crate::error::{Error, Kind, Result, Within};
 use crate::fs::procfs;
-use crate::plan::{ErrandRef, Plan, Snapshot};
+use crate::plan::{Plan, Snapshot};
 use crate::state::record::Init;
 use crate::state::{ContainerDir, Record};
 use crate::subsystems::cgroups::host::Cgroups;
@@ -34,6 +34,8 @@ pub struct Conversation<'a> {
     pub net_devices: &'a mut Moved,
     pub directory: &'a ContainerDir,
     pub record: &'a mut Record,
+    /// The plan for the process, if it is not a copy of this one.
+    pub message: Option<Vec<u8>>,
     /// For later processes.
     pub snapshot: &'a Snapshot,
     pub launched: &'a mut Launched,
@@ -49,7 +51,9 @@ impl Conversation<'_> {
             self.write_maps()?;
             self.channel.go()?;
         }
-        phase("send the plan", || self.channel.send_plan(&ErrandRef::Init(&self.plan.inside).to_bytes()?))?;
+        if let Some(message) = &self.message {
+            phase("send the plan", || self.channel.send_plan(message))?;
+        }
         phase("write the state", || self.directory.write_snapshot(self.snapshot))?;
         if let Some(network) = self.network.take() {
             self.channel.go_with(phase("wait for the network namespace", || network.finish())?.as_fd())?;
@@ -95,7 +99,9 @@ impl Conversation<'_> {
                 Some((FromInside::Listener { number }, passed)) => {
                     let state = self.record.hook_state("creating", self.launched.pid());
                     listener = self.plan.listener.as_ref();
-                    listener.map_or(Ok(()), |to| handover::listener(to, self.launched, number, passed, &state))?;
+                    listener.map_or(Ok(()), |to| {
+                        handover::listener(to, self.launched, i32::from_ne_bytes(number), passed, &state)
+                    })?;
                 }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),

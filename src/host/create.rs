@@ -15,7 +15,7 @@ use super::{Runtime, delete, spawn, start};
 use crate::channel::HostEnd;
 use crate::config::Config;
 use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
-use crate::plan::{ListenFds, Plan, Request, StartRoute};
+use crate::plan::{ErrandRef, ListenFds, Plan, Request, StartRoute};
 use crate::state::dir::{REPORT, START_PENDING};
 use crate::state::record::{Record, VERSION};
 use crate::state::{ContainerDir, StateRoot};
@@ -197,7 +197,9 @@ impl Acts<'_> {
         phase("open sources", || mounts::host::open_sources(&mut plan.inside.mounts, &mut luggage))?;
         plan.inside.namespaces = namespaces::host::open_all(&plan.route, &plan.namespaces, &mut luggage)?;
         let snapshot = plan.snapshot(self.config);
-        let sealed = phase("seal", || self.runtime.seal(self.root.path()))?;
+        let suits = plan.inside.suits_a_husk(&plan.route);
+        let body = phase("seal", || self.runtime.body(suits, self.root.path(), &mut luggage))?;
+        plan.inside.husk = body.husk();
 
         let wanted = spawn::Wanted {
             namespaces: plan.route.launch,
@@ -210,7 +212,9 @@ impl Acts<'_> {
         };
         // Taken back when the process, which is dropped before, is gone.
         let mut net_devices = Moved::default();
-        let (mut process, channel) = phase("clone", || spawn::launch(wanted, &sealed))?;
+        network.as_ref().inspect(|network| network.keep_still());
+        let errand = ErrandRef::Init(&plan.inside);
+        let (mut process, channel) = phase("clone", || spawn::launch(wanted, &body, errand))?;
         *launched = true;
         drop(luggage);
         let mut conversation = Conversation {
@@ -221,6 +225,7 @@ impl Acts<'_> {
             net_devices: &mut net_devices,
             directory: self.directory,
             record,
+            message: body.plan(errand)?,
             snapshot: &snapshot,
             launched: &mut process,
             channel: &channel,
@@ -321,7 +326,7 @@ fn read_config(bundle: &Path) -> Result<Config> {
 
 /// SPEC(config, "root"): the directory MUST exist. Said before anything is made; opened, once, later.
 fn check_rootfs(path: &Path) -> Result<()> {
-    let refused = |errno| Err(Error::call(format!("{path:?}"), errno)).within(|| "root.path");
+    let refused = |errno| Err(Error::call(format!("stat({path:?})"), errno)).within(|| "root.path");
     match nix::sys::stat::stat(path) {
         Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(()),
         Ok(_) => refused(Errno::ENOTDIR),

@@ -203,20 +203,23 @@ struct Acts<'a> {
 impl Acts<'_> {
     fn carry_out(&self, decided: Decided) -> Result<Executed> {
         let mut luggage = Luggage::default();
+        let has_rdt = self.container.record.rdt.is_some();
         let mut entrance = Entrance::open(&self.container.record.cgroups, &self.request.cgroups)?;
+        let body = self.runtime.body(true, &self.runtime.state_root, &mut luggage)?;
         let plan = ExecPlan {
             container: luggage.pack(self.init.try_clone().or_call(|| "dup(pidfd)")?),
             namespaces: self.namespaces,
             root: self.open_root()?.map(|root| luggage.pack(root)),
-            waits_for_cgroup: entrance.must_be_joined(),
+            waits: entrance.must_be_joined() || decided.from_outside.oom_score_adj.is_some() || has_rdt,
             keyring: decided.keyring,
             lsm: decided.lsm,
             process: decided.process,
             seccomp: decided.seccomp,
             passes_listener: decided.listener.is_some() && self.runtime.machine.is_rootless()?,
             preserved_fds: self.request.preserved_fds,
+            husk: body.husk(),
         };
-        let sealed = phase("seal", || self.runtime.seal(&self.runtime.state_root))?;
+        let errand = ErrandRef::Exec(&plan);
         let launch = |entrance: &Entrance| {
             let wanted = spawn::Wanted {
                 namespaces: 0,
@@ -228,7 +231,8 @@ impl Acts<'_> {
                 placement: Placement::default(),
                 earlier_oom_kills: 0,
             };
-            process::host::on_cpus(decided.initial_cpus.as_ref(), || phase("clone", || spawn::launch(wanted, &sealed)))
+            let launch = || phase("clone", || spawn::launch(wanted, &body, errand));
+            process::host::on_cpus(decided.initial_cpus.as_ref(), launch)
         };
         let (mut launched, channel) = match launch(&entrance) {
             Err(error) if error.errno() == Some(Errno::EBUSY) && self.request.cgroups.is_empty() => {
@@ -240,6 +244,7 @@ impl Acts<'_> {
         drop(luggage);
         let talk = Conversation {
             plan: &plan,
+            message: body.plan(errand)?,
             from_outside: &decided.from_outside,
             listener: decided.listener.as_ref(),
             entrance: &entrance,
@@ -278,6 +283,8 @@ impl Acts<'_> {
 /// From the launch to the last step before execve.
 struct Conversation<'a> {
     plan: &'a ExecPlan,
+    /// The plan for the process, if it is not a copy of this one.
+    message: Option<Vec<u8>>,
     from_outside: &'a process::FromOutside,
     /// Who gets the filter's listener.
     listener: Option<&'a Listener>,
@@ -302,12 +309,16 @@ impl Conversation<'_> {
 
     fn hold(&self, launched: &mut Launched, channel: &HostEnd) -> Result<Option<OwnedFd>> {
         let record = &self.acts.container.record;
-        // ORDER: it does nothing before it has the plan, and the copy of it that becomes the program inherits both.
+        if let Some(message) = &self.message {
+            channel.send_plan(message)?;
+        }
+        // ORDER: it waits until all of this is done, and the copy of it that becomes the program inherits it.
         process::host::set_oom_score(launched.pid(), self.from_outside)?;
         record.rdt.as_ref().map_or(Ok(()), |placement| rdt::host::join(placement, launched.pid()))?;
-        channel.send_plan(&ErrandRef::Exec(self.plan).to_bytes()?)?;
-        if self.plan.waits_for_cgroup {
+        if self.entrance.must_be_joined() {
             phase("join the cgroups", || self.join(launched.pid()))?;
+        }
+        if self.plan.waits {
             channel.go()?;
         }
         // Frozen, it goes on when somebody resumes the container.
@@ -331,7 +342,9 @@ impl Conversation<'_> {
                     // COMPAT(runc): of a container that is only created, too.
                     let state = record.hook_state("running", record.init.map_or(0, |init| init.pid));
                     listener = self.listener;
-                    listener.map_or(Ok(()), |to| handover::listener(to, launched, number, passed, &state))?;
+                    listener.map_or(Ok(()), |to| {
+                        handover::listener(to, launched, i32::from_ne_bytes(number), passed, &state)
+                    })?;
                 }
                 Some((FromInside::Ready, _)) => return Ok(terminal),
                 Some((FromInside::Failed(error), _)) => return Err(error),

@@ -27,10 +27,16 @@ pub use exec::{Changes, ExecRequest, Executed, ProcessChoice};
 pub use kill::Whom;
 pub use state::StateDocument;
 
-use crate::error::Result;
+use crate::channel::InsideEnd;
+use crate::error::{OrCall, Result};
 use crate::machine::Machine;
+use crate::plan::ErrandRef;
 use crate::state::StateRoot;
+use crate::sys;
+use crate::sys::fd::Luggage;
+use crate::sys::husk;
 use seal::Sealed;
+use spawn::Body;
 
 /// An id below the state root, and the container if it can be read.
 #[derive(Debug)]
@@ -46,7 +52,11 @@ pub struct Runtime {
     machine: Machine,
     state_root: PathBuf,
     init_image: PathBuf,
+    fork: Option<Fork>,
 }
+
+/// What a copy of this process does: it becomes the container's.
+pub(crate) type Fork = fn(InsideEnd, ErrandRef<'_>) -> !;
 
 impl Runtime {
     /// A runtime whose containers are kept below `state_root`.
@@ -54,7 +64,12 @@ impl Runtime {
     /// The first process of a container is made from this program's own executable, which must call
     /// [`crate::run_if_sealed`] first of all in its `main`; another one can be named with [`Runtime::with_init_image`].
     pub fn new(state_root: impl Into<PathBuf>) -> Self {
-        Self { machine: Machine::default(), state_root: state_root.into(), init_image: "/proc/self/exe".into() }
+        Self {
+            machine: Machine::default(),
+            state_root: state_root.into(),
+            init_image: "/proc/self/exe".into(),
+            fork: None,
+        }
     }
 
     /// Says where the user's D-Bus daemon is, for users whose containers' cgroups are made by their own systemd.
@@ -68,6 +83,11 @@ impl Runtime {
     #[must_use]
     pub fn with_init_image(mut self, path: impl Into<PathBuf>) -> Self {
         self.init_image = path.into();
+        self
+    }
+
+    pub(crate) fn forking(mut self, fork: Fork) -> Self {
+        self.fork = Some(fork);
         self
     }
 
@@ -105,7 +125,25 @@ impl Runtime {
         StateRoot::find(&self.state_root)
     }
 
-    fn seal(&self, second_lower: &Path) -> Result<Sealed> {
-        Sealed::new(&self.init_image, second_lower)
+    /// A copy's memory belongs to our user namespace, whatever its own is: its files below /proc take rights there.
+    fn reaches_copies(&self) -> Result<bool> {
+        const CAP_SYS_PTRACE: u64 = 1 << 19;
+        let own = sys::capability::get().or_call(|| "capget")?;
+        Ok(own.effective & CAP_SYS_PTRACE != 0 && !self.machine.is_rootless()?)
+    }
+
+    /// What a container's process is made from. `suitable`: it may be a copy of this one.
+    fn body(&self, suitable: bool, second_lower: &Path, luggage: &mut Luggage) -> Result<Body> {
+        let may_fork = suitable && husk::is_there() && self.reaches_copies()?;
+        if let Some(fork) = self.fork.filter(|_| may_fork) {
+            match husk::file() {
+                Ok(file) => {
+                    log::debug!("the process is a copy of this one, its last steps are a husk's");
+                    return Ok(Body::Copy { fork, husk: luggage.pack(file) });
+                }
+                Err(errno) => log::debug!("no program can be made in memory: memfd_create: {errno}"),
+            }
+        }
+        Sealed::new(&self.init_image, second_lower).map(Body::Sealed)
     }
 }

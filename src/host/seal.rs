@@ -12,8 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, openat, readlink};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::fcntl::{OFlag, open, openat, readlink};
 use nix::sys::stat::{Mode, fstat};
 
 use crate::error::{Error, Kind, OrCall, Result, Within};
@@ -87,18 +86,10 @@ fn escaped(path: &Path) -> String {
 }
 
 fn in_memory(original: &OwnedFd) -> Result<Sealed> {
-    // KERNEL(6.3): MFD_EXEC says what older kernels take for granted, and refuse as unknown.
-    const MFD_EXEC: MFdFlags = MFdFlags::from_bits_retain(0x10);
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let executable = match memfd_create(c"corten", flags | MFD_EXEC) {
-        Err(Errno::EINVAL) => memfd_create(c"corten", flags),
-        other => other,
-    }
-    .or_call(|| "memfd_create")?;
+    let executable = sys::memfd::executable(c"corten").or_call(|| "memfd_create")?;
     let content = sys::fd::read_all(original).or_call(|| "read(executable)")?;
     sys::fd::write_all(&executable, &content).or_call(|| "write(memfd)")?;
-    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
-    fcntl(&executable, FcntlArg::F_ADD_SEALS(seals)).or_call(|| "fcntl(F_ADD_SEALS)")?;
+    sys::memfd::seal(&executable).or_call(|| "fcntl(F_ADD_SEALS)")?;
     Ok(Sealed { executable, _mount: None })
 }
 

@@ -1,21 +1,27 @@
 //! THE SEAM: the only place that makes a process which will enter a container.
 //!
-//! It may be called from any thread of any program. Between clone3 and execve the child makes a handful of raw calls
-//! (`sys::clone`); then it is a sealed copy of our executable, with one thread and nothing of the caller's memory.
+//! It may be called from any thread of any program, with a sealed body: between clone3 and execve the child makes a handful of
+//! raw calls (`sys::clone`); then it is a sealed copy of our executable, with one thread and nothing of the caller's memory.
+//!
+//! A program with one thread, such as the command line, may have itself copied instead, which saves the start of a program
+//! (0.5 ms). It is not sealed, so that is done only where nobody who is in the container already can see it; and before
+//! anything of the container runs the copy executes a husk ([`crate::sys::husk`]), which is.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
+use super::Fork;
 use super::container::{DEATH, kill_and_wait, within};
 use super::seal::Sealed;
 use crate::channel::{self, HostEnd};
 use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::plan::ErrandRef;
 use crate::subsystems::cgroups::Placement;
 use crate::subsystems::cgroups::host as cgroups;
-use crate::sys::clone::{Child, Launch};
-use crate::sys::fd::Luggage;
+use crate::sys::clone::{Child, Launch, Then};
+use crate::sys::fd::{Luggage, Passed};
 use crate::{sys, timing};
 
 /// A process that was made and is not yet a container's for good: dropped without [`Launched::keep`], it is killed with
@@ -46,20 +52,55 @@ pub struct Wanted<'a> {
     pub earlier_oom_kills: u64,
 }
 
+/// What a process is made from.
+#[derive(Debug)]
+pub enum Body {
+    /// A sealed copy of our executable, which is sent its errand.
+    Sealed(Sealed),
+    /// A copy of this process, which knows it, and leaves the last steps to a husk.
+    Copy {
+        /// What it does.
+        fork: Fork,
+        /// The husk's file.
+        husk: Passed,
+    },
+}
+
+impl Body {
+    /// The husk's file.
+    pub fn husk(&self) -> Option<Passed> {
+        match self {
+            Self::Sealed(_) => None,
+            Self::Copy { husk, .. } => Some(*husk),
+        }
+    }
+
+    /// What is to be sent to it first of all, if anything is.
+    pub fn plan(&self, errand: ErrandRef<'_>) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::Sealed(_) => errand.to_bytes().map(Some),
+            Self::Copy { .. } => Ok(None),
+        }
+    }
+}
+
 /// Makes the process. The channel's other end is its.
-pub fn launch(wanted: Wanted<'_>, sealed: &Sealed) -> Result<(Launched, HostEnd)> {
+pub fn launch(wanted: Wanted<'_>, body: &Body, errand: ErrandRef<'_>) -> Result<(Launched, HostEnd)> {
     let (host_end, inside_end) = channel::pair()?;
     let number = inside_end.as_fd().as_raw_fd();
     let text = crate::fs::c_string(&number.to_string())?;
-    let mut arguments = vec![channel::SEALED_NAME, &text];
+    let mut arguments = vec![channel::SEALED_NAME, text.as_c_str()];
     arguments.extend(timing::is_wanted().then_some(channel::TELL_PHASES));
     let mut keep = wanted.luggage.numbers();
     keep.push(number);
+    let then = match body {
+        Body::Sealed(sealed) => Then::Execute { executable: sealed.executable(), arguments: &arguments },
+        Body::Copy { .. } => Then::GoOn,
+    };
     let child = sys::clone::launch(&Launch {
         namespaces: wanted.namespaces,
         cgroup: wanted.birthplace,
-        executable: sealed.executable(),
-        arguments: &arguments,
+        then,
         keep: &keep,
         preserved: wanted.preserved_fds,
         ids_mapped: wanted.maps_before_exec.then(|| inside_end.as_fd()),
@@ -67,6 +108,12 @@ pub fn launch(wanted: Wanted<'_>, sealed: &Sealed) -> Result<(Launched, HostEnd)
     })
     .or_call(|| format!("clone3({:#x})", wanted.namespaces))
     .within(|| "make the container's process")?;
+    let child = match (child, body) {
+        (Some(child), _) => child,
+        // What our caller owns is not this process' to drop: it does not come back.
+        (None, Body::Copy { fork, .. }) => fork(inside_end, errand),
+        (None, Body::Sealed(_)) => sys::clone::end(1),
+    };
     let cgroups = wanted.placement;
     Ok((Launched { child: Some(child), cgroups, earlier_oom_kills: wanted.earlier_oom_kills }, host_end))
 }

@@ -1,52 +1,39 @@
 //! A further process in a container that runs: joins what the first one made, and becomes its program.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{getpid, setsid};
 
 use super::program::{self, Becoming};
 use crate::channel::{FromInside, InsideEnd};
 use crate::config::NamespaceKind;
-use crate::error::{OrCall, Result, Within};
+use crate::error::{OrCall, Result};
 use crate::fs::rootdir::RootDir;
 use crate::plan::{ExecPlan, StartRoute};
 use crate::subsystems::doors::{InRoot, Inside};
+use crate::subsystems::lsm::{self, AtExec};
 use crate::subsystems::namespaces::clone_flag;
 use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::{self, Console};
-use crate::subsystems::{keyring, lsm, namespaces};
-use crate::sys;
+use crate::subsystems::{keyring, namespaces};
 use crate::timing::phase;
 
 /// Enters the container. In a pid namespace only our children are, so there a copy of us becomes the program, as a child of
 /// our parent, and we end.
-pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
+pub fn run(channel: &InsideEnd, plan: &ExecPlan) -> Result<Infallible> {
     let inside = Inside::first_step();
-    if plan.waits_for_cgroup {
-        phase("wait for the cgroups", || channel.wait_for_go())?;
+    if plan.waits {
+        phase("wait for the host", || channel.wait_for_go())?;
     }
-    // Through the host's procfs, while it can be seen; a copy inherits it.
-    lsm::set_at_exec(&inside, &plan.lsm)?;
+    // Through the host's procfs, while it can be seen.
+    let lsm = lsm::open_at_exec(&inside, &plan.lsm)?;
     if plan.keyring.is_some() {
         lsm::label_keys(&inside, &plan.lsm)?;
     }
     let in_root = phase("enter the namespaces", || enter(inside, plan))?;
-    if plan.namespaces & clone_flag(NamespaceKind::Pid) == 0 {
-        return become_program(in_root, channel, plan);
-    }
-    match sys::clone::copy_as_sibling(0)
-        .or_call(|| format!("clone3(CLONE_PARENT) by {}", getpid()))
-        .within(|| "join the pid namespace")?
-    {
-        None => {
-            // The host knows us now, or is about to; before that nothing may be seen of us.
-            channel.wait_for_go()?;
-            become_program(in_root, channel, plan)
-        }
-        Some(child) => channel.send_with(&FromInside::FirstProcess, child.pidfd.as_fd()),
-    }
+    become_program(in_root, channel, plan, lsm)
 }
 
 fn enter(inside: Inside, plan: &ExecPlan) -> Result<InRoot> {
@@ -61,9 +48,8 @@ fn enter(inside: Inside, plan: &ExecPlan) -> Result<InRoot> {
     Ok(in_root)
 }
 
-fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan) -> Result<()> {
+fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan, lsm: AtExec) -> Result<Infallible> {
     let wanted = &plan.process;
-    setsid().or_call(|| "setsid")?;
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     let root = RootDir::new(root.or_call(|| "open(\"/\")")?);
     if let Some(size) = wanted.terminal {
@@ -75,11 +61,15 @@ fn become_program(in_root: InRoot, channel: &InsideEnd, plan: &ExecPlan) -> Resu
     let becoming = Becoming {
         channel,
         wanted,
+        lsm,
         seccomp: plan.seccomp.as_ref(),
         passes_listener: plan.passes_listener,
+        by_copy: plan.namespaces & clone_flag(NamespaceKind::Pid) != 0,
+        has_session: false,
         start: StartRoute::Channel,
         hooks: None,
         preserved_fds: plan.preserved_fds,
+        husk: plan.husk,
     };
-    program::become_program(in_root, &root, &becoming).map(|never| match never {})
+    program::become_program(in_root, &root, &becoming)
 }

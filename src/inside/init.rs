@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::unistd::{getpid, sethostname, setsid};
 
 use super::program::{self, Becoming, Start};
-use crate::channel::{FromInside, InsideEnd};
+use crate::channel::{self, FromInside, InsideEnd};
 use crate::config::NamespaceKind;
 use crate::error::{Error, OrCall, Result, Within};
 use crate::plan::InsidePlan;
 use crate::subsystems::doors::{InRoot, Inside};
 use crate::subsystems::hooks::{self, Surroundings};
+use crate::subsystems::lsm::AtExec;
 use crate::subsystems::mounts::inside::{self as root, Rendezvous, Rootfs};
 use crate::subsystems::mounts::mask;
 use crate::subsystems::process::ProcessPlan;
@@ -19,6 +20,7 @@ use crate::subsystems::process::inside as process;
 use crate::subsystems::terminal::Console;
 use crate::subsystems::{devices, keyring, lsm, namespaces, network, sysctl, terminal};
 use crate::sys;
+use crate::sys::script::Script;
 use crate::timing::phase;
 
 /// Becomes the container.
@@ -51,12 +53,12 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     // Through the host's procfs, while it can be seen. ORDER: devices and hooks' interfaces have parameters, too.
     sysctl::write_all(&inside, &plan.sysctl)?;
     phase("createContainer", || run_hooks_of_create(&inside, plan))?;
-    // ORDER: behind the hooks, which are the host's programs and would inherit it; before the host's procfs is gone.
-    lsm::set_at_exec(&inside, &plan.lsm)?;
+    // ORDER: before the host's procfs is gone.
+    let lsm = lsm::open_at_exec(&inside, &plan.lsm)?;
 
     let in_root = phase("change the root", || root::change_root(inside, &plan.mounts.root, &rootfs))?;
     match &plan.process {
-        Some(process) => become_program(in_root, channel, plan, process, &rootfs),
+        Some(process) => become_program(in_root, channel, plan, process, &rootfs, lsm),
         None => {
             finish_root(&in_root, plan, &rootfs)?;
             wait_in_vain(channel, plan)
@@ -135,6 +137,7 @@ fn become_program(
     plan: &InsidePlan,
     wanted: &ProcessPlan,
     rootfs: &Rootfs,
+    lsm: AtExec,
 ) -> Result<Infallible> {
     if let Some(size) = wanted.terminal {
         let pty = phase("terminal", || terminal::make(&in_root, &rootfs.dir, size, wanted.user.uid, Console::Bound))?;
@@ -147,11 +150,15 @@ fn become_program(
     let becoming = Becoming {
         channel,
         wanted,
+        lsm,
         seccomp: plan.seccomp.as_ref(),
         passes_listener: plan.passes_listener,
+        by_copy: false,
+        has_session: true,
         start: plan.start,
         hooks: Some((&plan.hooks.start_container, &plan.state)),
         preserved_fds: plan.preserved_fds,
+        husk: plan.husk,
     };
     program::become_program(in_root, &rootfs.dir, &becoming)
 }
@@ -159,8 +166,9 @@ fn become_program(
 /// A container without a process can be created; start refuses it without asking us.
 fn wait_in_vain(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     let start = Start::take(plan.start)?;
-    channel.send(&FromInside::Ready)?;
+    let mut script = Script::new(channel.as_fd(), channel::refusal);
+    start.wait(channel, &mut script)?;
     super::log::stop();
-    start.wait(channel)?;
-    Err(Error::invalid("process", "is not set: there is no program to start"))
+    script.carry_out();
+    super::fail(start.report(channel), Error::invalid("process", "is not set: there is no program to start"))
 }

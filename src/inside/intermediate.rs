@@ -1,5 +1,8 @@
 //! The process before the first one: joins and makes what only its children can be in.
 
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+
 use nix::unistd::getpid;
 
 use super::init;
@@ -12,7 +15,7 @@ use crate::subsystems::namespaces::{self, Intermediate};
 use crate::sys;
 
 /// Joins, makes, has itself mapped, and copies itself: the copy becomes the first process, this one ends.
-pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Result<()> {
+pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Result<Infallible> {
     let inside = Inside::first_step();
     namespaces::inside::join_all(&inside, &route.joins)?;
     // ORDER: user before time, so that the time namespace is owned by it.
@@ -40,11 +43,11 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
         None => {
             // The host knows us now, or is about to; before that nothing may be seen of us.
             channel.wait_for_go()?;
-            init::run(channel, plan).map(|never| match never {})
+            init::run(channel, plan)
         }
         Some(child) => {
-            use std::os::fd::AsFd;
-            channel.send_with(&FromInside::FirstProcess, child.pidfd.as_fd())
+            channel.send_with(&FromInside::FirstProcess, child.pidfd.as_fd())?;
+            super::leave(0)
         }
     }
 }

@@ -24,8 +24,8 @@ pub struct ExecPlan {
     pub namespaces: u64,
     /// The root directory to change to, when it does not come with a mount namespace.
     pub root: Option<Passed>,
-    /// A message says when we are in the cgroups that we were not born in.
-    pub waits_for_cgroup: bool,
+    /// A message says when we are in the groups that we were not born in, and have what is set from outside.
+    pub waits: bool,
     /// The container's session keyring, if it has one.
     pub keyring: Option<Keyring>,
     /// Security modules.
@@ -39,6 +39,8 @@ pub struct ExecPlan {
     pub passes_listener: bool,
     /// Descriptors from 3 on that stay open.
     pub preserved_fds: u32,
+    /// See [`super::InsidePlan::husk`].
+    pub husk: Option<Passed>,
 }
 
 /// What create knew, and every further process needs. Kept in the state: the bundle may have changed, or be gone.

@@ -23,8 +23,8 @@ use crate::subsystems::hooks::{HookState, OCI_VERSION};
 use crate::subsystems::keyring::Keyring;
 use crate::subsystems::lsm::LsmPlan;
 use crate::subsystems::mounts::{self, MountsPlan};
-use crate::subsystems::namespaces::InsideNamespaces;
 use crate::subsystems::namespaces::route::Route;
+use crate::subsystems::namespaces::{InsideNamespaces, clone_flag};
 use crate::subsystems::process::{self, Affinity, FromOutside, ProcessPlan};
 use crate::subsystems::rdt::RdtPlan;
 use crate::subsystems::{readiness, seccomp};
@@ -155,6 +155,8 @@ pub struct InsidePlan {
     pub start: StartRoute,
     /// Descriptors from 3 on that stay open.
     pub preserved_fds: u32,
+    /// The file for the husk that carries out the last steps ([`crate::sys::husk`]); `None`: the process itself does.
+    pub husk: Option<Passed>,
 }
 
 impl Plan {
@@ -219,6 +221,7 @@ impl Plan {
             process,
             start: StartRoute::Channel,
             preserved_fds: request.preserved_fds,
+            husk: None,
         };
         Ok(Self {
             route,
@@ -306,7 +309,7 @@ pub enum Errand {
 }
 
 /// The same, borrowed, as it is sent.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[expect(missing_docs, reason = "documented at Errand")]
 pub enum ErrandRef<'a> {
     Init(&'a InsidePlan),
@@ -329,6 +332,14 @@ impl ErrandRef<'_> {
 }
 
 impl Errand {
+    /// The same, borrowed.
+    pub fn borrow(&self) -> ErrandRef<'_> {
+        match self {
+            Self::Init(plan) => ErrandRef::Init(plan),
+            Self::Exec(plan) => ErrandRef::Exec(plan),
+        }
+    }
+
     /// From the wire.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         postcard::from_bytes(bytes).map_err(|error| Error::new(Kind::Failed, format!("decode the plan: {error}")))
@@ -336,6 +347,13 @@ impl Errand {
 }
 
 impl InsidePlan {
+    /// Whether a copy of the runtime may become the container, and a husk take its last steps: nobody who is in the container
+    /// already can see it, and nothing has to be run between the start and the program.
+    pub fn suits_a_husk(&self, route: &Route) -> bool {
+        let alone = route.launch & clone_flag(NamespaceKind::Pid) != 0 && route.intermediate.is_none();
+        alone && self.process.is_some() && self.hooks.start_container.is_empty()
+    }
+
     /// The absolute path of the root filesystem on the host.
     pub fn rootfs(&self) -> &PathBuf {
         &self.mounts.root.path

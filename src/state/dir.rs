@@ -26,8 +26,8 @@ pub const START_PENDING: &str = ".start.fifo";
 pub const REPORT: &str = "report.fifo";
 /// What further processes need to know.
 const SNAPSHOT: &str = "exec.plan";
-/// Everything of ours that can be in a container's directory.
-const OURS: [&str; 6] = [RECORD, ".corten.json.new", SNAPSHOT, START, START_PENDING, REPORT];
+/// Everything of ours that can be in a container's directory beside the record.
+const OURS: [&str; 5] = [".corten.json.new", SNAPSHOT, START, START_PENDING, REPORT];
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -84,15 +84,23 @@ impl StateRoot {
                 return Err(Error::call(format!("mkdirat({id:?})"), errno)).within(|| self.within());
             }
         }
+        let claimed = self.lock_claimed(id).inspect_err(|_| {
+            // Empty; or it is somebody else's by now, and is not.
+            let _ = unlinkat(&self.fd, id, UnlinkatFlags::RemoveDir);
+        });
+        claimed?.ok_or_else(taken)
+    }
+
+    /// Between the reservation and the lock a delete --force may have taken it for something that was left behind, and another
+    /// create may have made it anew: it is ours if it still has its name and nobody has written a record. `None`: it is not.
+    fn lock_claimed(&self, id: &str) -> Result<Option<(ContainerDir, Lock)>> {
         let mut directory = self.open(id)?;
         let lock = lock::exclusive(&directory)?;
-        // Between those steps a delete --force may have taken it for something that was left behind, and another create may
-        // have made it anew: it is ours if it still has its name and nobody has written a record.
         if !directory.has_its_name()? || directory.read_record()?.is_some() {
-            return Err(taken());
+            return Ok(None);
         }
         directory.given_back = true;
-        Ok((directory, lock))
+        Ok(Some((directory, lock)))
     }
 
     /// Opens a container's directory.
@@ -247,11 +255,12 @@ impl ContainerDir {
 
     /// Makes a FIFO and opens it at both ends, so that neither opening nor reading it ever meets an end of file.
     pub fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
-        let making = || -> nix::Result<OwnedFd> {
-            mkfifoat(&self.fd, name, mode(0o600))?;
+        let making = || -> Result<OwnedFd> {
+            mkfifoat(&self.fd, name, mode(0o600)).or_call(|| format!("mkfifoat({name:?})"))?;
             openat(&self.fd, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+                .or_call(|| format!("openat({name:?})"))
         };
-        making().or_call(|| format!("mkfifoat({name:?})")).within(|| self.within())
+        making().within(|| self.within())
     }
 
     /// Opens one end of a FIFO without waiting for the other.
@@ -283,32 +292,37 @@ impl ContainerDir {
     /// Removes what is ours, and the directory when nothing else is in it. A directory of another runtime stays.
     pub fn remove(&self) -> Result<()> {
         let within = || self.within();
-        let mut is_ours = false;
-        for name in OURS {
-            match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) => is_ours = true,
-                Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(Error::call(format!("unlinkat({name:?})"), errno)).within(within),
-            }
-        }
         // ORDER: we hold the lock, so nobody else takes our directory away; but it may be gone already, and the name be
         // somebody else's new reservation.
         if !self.has_its_name().within(within)? {
             return Ok(());
         }
-        let mut removed = self.remove_itself();
-        if removed == Err(Errno::ENOTEMPTY) && is_ours {
-            self.remove_notify_directory().within(within)?;
-            removed = self.remove_itself();
+        let mut is_ours = false;
+        for name in OURS {
+            is_ours |= self.remove_file(name).within(within)?;
         }
-        match removed {
+        if is_ours || self.has_record() {
+            self.remove_notify_directory().within(within)?;
+        }
+        // ORDER: the last one: as long as something cannot be removed, everybody sees that there is a container.
+        self.remove_file(RECORD).within(within)?;
+        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => Ok(()),
             Err(errno) => Err(Error::call(format!("rmdir({:?})", self.id), errno)).within(within),
         }
     }
 
-    fn remove_itself(&self) -> nix::Result<()> {
-        unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir)
+    /// Whether it was there.
+    fn remove_file(&self, name: &str) -> Result<bool> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(Error::call(format!("unlinkat({name:?})"), errno)),
+        }
+    }
+
+    fn has_record(&self) -> bool {
+        fstatat(&self.fd, RECORD, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// With all that is in it: a privileged container can have made the mount writable.

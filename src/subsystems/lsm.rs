@@ -1,16 +1,19 @@
 //! Linux security modules: the label or profile that the program gets at execve.
 
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use crate::config::process::Process;
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Refusal, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::machine::Machine;
 use crate::machine::lsm::has_apparmor_profile;
 use crate::subsystems::doors::Inside;
+use crate::sys::script::Script;
 
 /// What is to be written where, when the process executes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,29 +47,55 @@ fn check_apparmor(profile: &str, machine: &Machine) -> Result<()> {
         return Err(Error::new(Kind::Unsupported, "AppArmor is not enabled on this machine"));
     }
     match has_apparmor_profile(profile) {
-        Some(false) => Err(not_loaded(Error::new(Kind::Unsupported, format!("{profile:?} is not loaded")))),
+        Some(false) => Err(Error::new(Kind::Unsupported, format!("{profile:?} is not loaded")).hint(NOT_LOADED)),
         Some(true) | None => Ok(()),
     }
 }
 
-fn not_loaded(error: Error) -> Error {
-    error.hint("/sys/kernel/security/apparmor/profiles lists the profiles that are, apparmor_parser(8) loads more")
+const NOT_LOADED: &str =
+    "/sys/kernel/security/apparmor/profiles lists the profiles that are, apparmor_parser(8) loads more";
+
+/// What is to be written at last, and where.
+#[derive(Debug, Default)]
+pub struct AtExec(Vec<Attribute>);
+
+#[derive(Debug)]
+struct Attribute {
+    directory: OwnedFd,
+    content: String,
+    property: &'static str,
 }
 
-/// Asks for them at the next execve. Through the host's verified procfs, while it can be seen (CVE-2019-16884).
-///
-/// ORDER: before `no_new_privs` and before capabilities are dropped: behind those a module may refuse the change.
-pub fn set_at_exec(_: &Inside, plan: &LsmPlan) -> Result<()> {
-    if let Some(profile) = &plan.apparmor {
-        let written = write_own("apparmor/exec", &format!("exec {profile}"));
-        written
-            .map_err(|error| if error.errno() == Some(Errno::ENOENT) { not_loaded(error) } else { error })
-            .within(|| "process.apparmorProfile")?;
+/// Opens where they are asked for. Through the host's verified procfs, while it can be seen (CVE-2019-16884).
+pub fn open_at_exec(_: &Inside, plan: &LsmPlan) -> Result<AtExec> {
+    let apparmor =
+        plan.apparmor.as_ref().map(|profile| ("apparmor", format!("exec {profile}"), "process.apparmorProfile"));
+    let selinux = plan.selinux.as_ref().map(|label| ("", label.clone(), "process.selinuxLabel"));
+    let open = |(below, content, property)| -> Result<Attribute> {
+        let path = own_attributes()?.join(below);
+        let directory = Procfs::mounted()?.open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY).within(|| property)?;
+        Ok(Attribute { directory, content, property })
+    };
+    apparmor.into_iter().chain(selinux).map(open).collect::<Result<_>>().map(AtExec)
+}
+
+impl AtExec {
+    /// What must stay open until then.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.0.iter().map(|attribute| attribute.directory.as_raw_fd())
     }
-    if let Some(label) = &plan.selinux {
-        write_own("exec", label).within(|| "process.selinuxLabel")?;
+
+    /// Writes how they are asked for at the next execve.
+    ///
+    /// ORDER: before `no_new_privs` and before capabilities are dropped: behind those a module may refuse the change.
+    pub fn write(&self, script: &mut Script) {
+        for Attribute { directory, content, property } in &self.0 {
+            let opening = script.frame(Refusal::of("openat(\"/proc/self/attr\", \"exec\")").within(*property));
+            let refusal = Refusal::of(format!("write(\"/proc/self/attr/exec\", {content:?})")).within(*property);
+            let writing = script.frame(refusal.hint(Errno::ENOENT, None, NOT_LOADED));
+            script.write_file(directory.as_raw_fd(), c"exec", content.as_bytes(), opening, writing);
+        }
     }
-    Ok(())
 }
 
 /// Gives the keys that are made until execve the process's label, so that it may use them.
@@ -79,7 +108,11 @@ pub fn label_keys(_: &Inside, plan: &LsmPlan) -> Result<()> {
 
 /// Writes an attribute of this process (proc_pid_attr(5)).
 fn write_own(attribute: &str, value: &str) -> Result<()> {
-    // A process sees itself by its id in the procfs' own pid namespace, which is not ours: thread-self knows.
+    Procfs::mounted()?.write(&own_attributes()?.join(attribute), value)
+}
+
+/// A process sees itself by its id in the procfs' own pid namespace, which is not ours: thread-self knows.
+fn own_attributes() -> Result<PathBuf> {
     let own = nix::fcntl::readlink("/proc/thread-self").or_call(|| "readlink(\"/proc/thread-self\")")?;
-    Procfs::mounted()?.write(&Path::new(&own).join("attr").join(attribute), value)
+    Ok(Path::new(&own).join("attr"))
 }

@@ -10,11 +10,12 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use crate::config::process::Terminal;
-use crate::error::{Error, Kind, OrCall, Result, Within};
+use crate::error::{Error, Kind, OrCall, Refusal, Result, Within};
 use crate::fs::rootdir::{Missing, RootDir, file_type};
 use crate::subsystems::doors::InRoot;
 use crate::sys;
 use crate::sys::mount::{Reach, attach, clone_tree};
+use crate::sys::script::Script;
 use crate::sys::tty;
 
 /// A new pseudoterminal.
@@ -35,7 +36,8 @@ pub enum Console {
     Left,
 }
 
-/// Makes a pseudoterminal and makes it standard input, output and error.
+/// Makes a pseudoterminal and makes it standard input, output and error. It becomes the controlling one later
+/// ([`make_controlling`]).
 pub fn make(in_root: &InRoot, root: &RootDir, terminal: Terminal, uid: u32, console: Console) -> Result<Pty> {
     let making = || -> Result<Pty> {
         let master = open_ptmx(root)?;
@@ -93,9 +95,13 @@ fn bind_console(_: &InRoot, root: &RootDir, slave: &OwnedFd) -> Result<()> {
     attach(copy, target).or_call(|| format!("move_mount({PATH:?})"))
 }
 
+/// Writes how the terminal becomes that of the session, which only its leader can have done.
+pub fn make_controlling(script: &mut Script) {
+    let refused = script.frame(Refusal::of("ioctl(TIOCSCTTY)").within("process.terminal"));
+    script.make_controlling(0, refused);
+}
+
 fn use_as_stdio(slave: &OwnedFd) -> Result<()> {
-    // We lead a session since the first step, so it can have a controlling terminal.
-    tty::make_controlling(slave).or_call(|| "ioctl(TIOCSCTTY)")?;
     dup2_stdin(slave.as_fd()).or_call(|| "dup2(pty, 0)")?;
     dup2_stdout(slave.as_fd()).or_call(|| "dup2(pty, 1)")?;
     dup2_stderr(slave.as_fd()).or_call(|| "dup2(pty, 2)")

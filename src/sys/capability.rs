@@ -43,15 +43,26 @@ pub fn get() -> nix::Result<ThreadSets> {
 /// Sets all three sets of the calling thread at once.
 pub fn set(sets: &ThreadSets) -> nix::Result<()> {
     let header = Header { version: VERSION_3, pid: 0 };
-    let half = |shift: u32| Data {
-        effective: low_word(sets.effective >> shift),
-        permitted: low_word(sets.permitted >> shift),
-        inheritable: low_word(sets.inheritable >> shift),
-    };
-    let data = [half(0), half(32)];
+    let data = halves(sets);
     // SAFETY: version 3 reads two `Data`.
     super::answer(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
     Ok(())
+}
+
+fn halves(sets: &ThreadSets) -> [Data; 2] {
+    [0, 32].map(|shift| Data {
+        effective: low_word(sets.effective >> shift),
+        permitted: low_word(sets.permitted >> shift),
+        inheritable: low_word(sets.inheritable >> shift),
+    })
+}
+
+/// The two structures that capset(2) takes.
+pub(super) fn as_bytes(sets: &ThreadSets) -> ([u8; 8], Vec<u8>) {
+    let data = halves(sets).map(|half| [half.effective, half.permitted, half.inheritable]);
+    let data = data.as_flattened().iter().flat_map(|word| word.to_ne_bytes()).collect();
+    // The calling thread is 0.
+    ([VERSION_3.to_ne_bytes(), 0_u32.to_ne_bytes()].as_flattened().try_into().unwrap_or_default(), data)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the upper half is the other word")]
@@ -62,21 +73,6 @@ fn low_word(bits: u64) -> u32 {
 /// Whether `capability` is in the bounding set; EINVAL when the kernel does not know it.
 pub fn in_bounding_set(capability: u32) -> nix::Result<bool> {
     prctl(libc::PR_CAPBSET_READ, capability, 0).map(|answer| answer == 1)
-}
-
-/// Takes it out, for ever.
-pub fn drop_from_bounding_set(capability: u32) -> nix::Result<()> {
-    prctl(libc::PR_CAPBSET_DROP, capability, 0).map(drop)
-}
-
-/// Empties the ambient set.
-pub fn clear_ambient() -> nix::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u32, 0).map(drop)
-}
-
-/// Adds to the ambient set; it must be permitted and inheritable.
-pub fn raise_ambient(capability: u32) -> nix::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u32, capability).map(drop)
 }
 
 fn prctl(option: i32, second: u32, third: u32) -> nix::Result<libc::c_long> {

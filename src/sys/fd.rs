@@ -74,12 +74,10 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor from `first` to `last`, both included (close_range(2), since 5.9).
-///
-/// For a process about to be replaced by execve only: descriptors that somebody owns are closed under its feet.
-pub fn close_range(first: u32, last: u32) -> nix::Result<()> {
-    // SAFETY: the call takes three integers; the only caller is about to execve and uses none of them again.
-    super::answer(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+/// Locks what `fd` refers to, or gives that up (flock(2)). nix's guard panics when it cannot.
+pub fn lock(fd: impl AsFd, operation: i32) -> nix::Result<()> {
+    // SAFETY: the call takes two integers.
+    super::answer(unsafe { libc::flock(fd.as_fd().as_raw_fd(), operation) }.into())?;
     Ok(())
 }
 

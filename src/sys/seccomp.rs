@@ -25,6 +25,14 @@ pub struct Instruction {
     pub k: u32,
 }
 
+impl Instruction {
+    /// As it lies in memory.
+    pub(super) fn bytes(&self) -> [u8; size_of::<Self>()] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [a, b, self.jt, self.jf, c, d, e, f]
+    }
+}
+
 const _: () = {
     assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
     assert!(align_of::<Instruction>() == align_of::<libc::sock_filter>());

@@ -31,13 +31,6 @@ pub fn number(master: impl AsFd) -> nix::Result<u32> {
     Ok(number)
 }
 
-/// Makes a terminal the controlling one of the calling session leader.
-pub fn make_controlling(terminal: impl AsFd) -> nix::Result<()> {
-    // SAFETY: the argument is an integer: 0, do not steal it.
-    super::answer(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) }.into())?;
-    Ok(())
-}
-
 /// Rows and columns.
 pub fn size(terminal: impl AsFd) -> nix::Result<(u16, u16)> {
     let mut size = Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

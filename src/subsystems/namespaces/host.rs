@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
@@ -18,9 +20,9 @@ use crate::config::{IdMappings, NamespaceChoice, NamespaceKind, Namespaces};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs::Procfs;
 use crate::sys;
-use crate::sys::clone::Child;
+use crate::sys::clone::{Child, Then};
 use crate::sys::fd::Luggage;
-use crate::timing::phase;
+use crate::timing;
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
 pub fn open_all(route: &Route, namespaces: &Namespaces, luggage: &mut Luggage) -> Result<InsideNamespaces> {
@@ -80,13 +82,13 @@ pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<Ow
     let child = sys::clone::launch(&sys::clone::Launch {
         namespaces: clone_flag(NamespaceKind::User),
         cgroup: None,
-        executable: gate.as_fd(),
-        arguments: &[],
+        then: Then::Execute { executable: gate.as_fd(), arguments: &[] },
         keep: &[],
         preserved: 0,
         ids_mapped: Some(gate.as_fd()),
         report: gate.as_fd(),
     })
+    .and_then(|child| child.ok_or(Errno::EINVAL))
     .or_call(|| "clone3(NEWUSER)")?;
     let mapped =
         id_maps::write(child.pid, mappings, property).and_then(|()| namespace_of(child.pid, NamespaceKind::User));
@@ -107,23 +109,67 @@ pub fn namespace_of(process: impl Display, kind: NamespaceKind) -> Result<OwnedF
 /// A network namespace that is being made, by a thread: that takes the kernel longer than all the other namespaces
 /// together (0.6 of 0.8 ms), and the first process needs as long for its own first steps.
 #[derive(Debug)]
-pub struct NewNetwork(JoinHandle<Result<OwnedFd>>);
+pub struct NewNetwork {
+    thread: Option<JoinHandle<nix::Result<OwnedFd>>>,
+    gates: Arc<Gates>,
+}
+
+/// Between them the thread allocates nothing and holds no lock.
+#[derive(Debug, Default)]
+struct Gates {
+    at_work: AtomicBool,
+    may_end: AtomicBool,
+}
 
 impl NewNetwork {
     /// Begins.
     pub fn begin() -> Result<Self> {
-        let make = || {
-            phase("network namespace", || unshare(CloneFlags::CLONE_NEWNET)).or_call(|| "unshare(net)")?;
-            namespace_of("thread-self", NamespaceKind::Network)
+        let gates = Arc::new(Gates::default());
+        let (gates_of_thread, caller) = (Arc::clone(&gates), std::thread::current());
+        let make = move || {
+            gates_of_thread.at_work.store(true, Ordering::Release);
+            caller.unpark();
+            let begin = timing::now();
+            let made = unshare(CloneFlags::CLONE_NEWNET)
+                .and_then(|()| open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()));
+            let end = timing::now();
+            while !gates_of_thread.may_end.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+            timing::tell("network namespace", begin, end);
+            made
         };
         let thread = std::thread::Builder::new().spawn(make);
-        thread.map(Self).map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))
+        let thread = thread.or_call(|| "pthread_create")?;
+        Ok(Self { thread: Some(thread), gates })
+    }
+
+    /// From here to [`NewNetwork::finish`] a copy of this process may be made that goes on with this thread alone: the other
+    /// one is in the middle of nothing that the copy would miss.
+    pub fn keep_still(&self) {
+        while !self.gates.at_work.load(Ordering::Acquire) {
+            std::thread::park();
+        }
     }
 
     /// Waits for it. The namespace lives as long as it is open.
-    pub fn finish(self) -> Result<OwnedFd> {
-        let made = self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        made.within(|| "linux.namespaces: create the network namespace")
+    pub fn finish(mut self) -> Result<OwnedFd> {
+        let thread = self.let_go().ok_or_else(|| Error::new(Kind::Failed, "the thread is gone"))?;
+        let made = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        made.or_call(|| "unshare(net)").within(|| "linux.namespaces: create the network namespace")
+    }
+
+    fn let_go(&mut self) -> Option<JoinHandle<nix::Result<OwnedFd>>> {
+        let thread = self.thread.take()?;
+        self.gates.may_end.store(true, Ordering::Release);
+        thread.thread().unpark();
+        Some(thread)
+    }
+}
+
+impl Drop for NewNetwork {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -153,7 +199,7 @@ pub fn among_mounts_of<T: Send>(process: &Child, act: impl FnOnce() -> Result<T>
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, there);
-        let thread = thread.map_err(|error| Error::new(Kind::Failed, format!("start a thread: {error}")))?;
+        let thread = thread.or_call(|| "pthread_create")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

@@ -1,19 +1,19 @@
-//! The last steps before the program: who it is, where it begins, and which file it is.
+//! The last steps before the program: who it is, where it begins, and which file it is. What changes who the process is, is
+//! written to a script, and happens later.
 
-use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::prctl;
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
+use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups};
 
 use super::{Affinity, ProcessPlan, env, rlimits};
 use crate::config::execution::Personality;
-use crate::error::{Error, Kind, OrCall, Result, Within, phrases};
+use crate::config::process::User;
+use crate::error::{Error, Kind, OrCall, Refusal, Result, Within, phrases};
 use crate::fs::rootdir::{Missing, RootDir};
 use crate::fs::{c_path, c_string};
 use crate::subsystems::capabilities::{self, Surplus};
@@ -21,6 +21,7 @@ use crate::subsystems::devices;
 use crate::subsystems::doors::{InRoot, Unprivileged};
 use crate::sys;
 use crate::sys::schedule;
+use crate::sys::script::Script;
 
 /// Makes the working directory when it is missing, as runc and crun do, while the root can still be written to.
 pub fn make_cwd(_: &InRoot, root: &RootDir, plan: &ProcessPlan) -> Result<()> {
@@ -100,32 +101,37 @@ fn give_away(stream: BorrowedFd<'_>, uid: u32) -> Result<()> {
     }
 }
 
-/// Becomes the container's user. All that is kept beyond what it may have in the end is the right to load a filter.
-pub fn become_user(in_root: &InRoot, plan: &ProcessPlan) -> Result<Surplus> {
-    capabilities::limit_bounding(in_root, plan.capabilities.bounding)?;
-    prctl::set_keepcaps(true).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
-    change_ids(plan).within(|| "process.user")?;
-    prctl::set_keepcaps(false).or_call(|| "prctl(PR_SET_KEEPCAPS)")?;
-    capabilities::set(in_root, &plan.capabilities)
+/// Takes its groups. The ids are [`become_user`]'s.
+pub fn take_groups(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+    match plan.user.keeps_groups {
+        true => Ok(()),
+        false => set_groups(&plan.user.additional_gids).within(|| "process.user"),
+    }
 }
 
-/// Gives the last right away.
-pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus) -> Result<Unprivileged> {
-    capabilities::finish(&in_root, surplus)?;
+/// Writes how it becomes the container's user. All that is kept beyond what it may have in the end is the right to load a
+/// filter.
+pub fn become_user(in_root: &InRoot, plan: &ProcessPlan, script: &mut Script) -> Result<Surplus> {
+    capabilities::limit_bounding(in_root, plan.capabilities.bounding, script)?;
+    let keepcaps = script.frame(Refusal::of("prctl(PR_SET_KEEPCAPS)"));
+    script.prctl(libc::PR_SET_KEEPCAPS, 1, 0, keepcaps);
+    let User { uid, gid, .. } = plan.user;
+    let refused = script.frame(Refusal::of(format!("setresgid({gid})")).within("process.user"));
+    script.set_gid(gid, refused);
+    let refused = script.frame(Refusal::of(format!("setresuid({uid})")).within("process.user"));
+    script.set_uid(uid, refused);
+    script.prctl(libc::PR_SET_KEEPCAPS, 0, 0, keepcaps);
+    capabilities::set(in_root, &plan.capabilities, script)
+}
+
+/// Writes how the last right is given away.
+pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus, script: &mut Script) -> Unprivileged {
+    capabilities::finish(&in_root, surplus, script);
     if plan.no_new_privileges {
-        prctl::set_no_new_privs().or_call(|| "prctl(PR_SET_NO_NEW_PRIVS)").within(|| "process.noNewPrivileges")?;
+        let refused = script.frame(Refusal::of("prctl(PR_SET_NO_NEW_PRIVS)").within("process.noNewPrivileges"));
+        script.prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, refused);
     }
-    Ok(in_root.privileges_dropped())
-}
-
-fn change_ids(plan: &ProcessPlan) -> Result<()> {
-    let user = &plan.user;
-    if !user.keeps_groups {
-        set_groups(&user.additional_gids)?;
-    }
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setresgid(gid, gid, gid).or_call(|| format!("setresgid({})", user.gid))?;
-    setresuid(uid, uid, uid).or_call(|| format!("setresuid({})", user.uid))
+    in_root.privileges_dropped()
 }
 
 fn set_groups(gids: &[u32]) -> Result<()> {
@@ -137,8 +143,25 @@ fn set_groups(gids: &[u32]) -> Result<()> {
     }
 }
 
-/// CVE-2024-21626: after every change of who we are, the working directory must be below the root.
-pub fn verify_cwd(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
+/// Who looks for the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seeker {
+    /// The process that executes it.
+    Itself,
+    /// One that is not in the pid namespace yet: `/proc/self` leads nowhere for it.
+    Outside,
+}
+
+/// Finds the working directory and the program, with the rights that the program's user will have.
+pub fn find_program(in_root: &InRoot, plan: &ProcessPlan, environment: &[String], seeker: Seeker) -> Result<Program> {
+    capabilities::with_rights_of(in_root, &plan.user, &plan.capabilities, || {
+        verify_cwd(plan)?;
+        find(plan, environment, seeker)
+    })
+}
+
+/// CVE-2024-21626: whoever it is entered as, the working directory must be below the root.
+fn verify_cwd(plan: &ProcessPlan) -> Result<()> {
     let entering = || -> Result<()> {
         chdir(&plan.cwd).or_call(|| format!("chdir({:?})", plan.cwd))?;
         match getcwd() {
@@ -159,13 +182,15 @@ pub struct Program {
     pub path: CString,
     pub arguments: Vec<CString>,
     pub environment: Vec<CString>,
+    /// Of a script, what its first line says.
+    pub interpreter: Option<String>,
 }
 
-/// Sets the limits that the process may set itself.
+/// Writes the limits that the process may set itself.
 ///
 /// ORDER: behind everything that opens files, and before the ids change: raising a limit is root's right.
-pub fn set_rlimits(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
-    rlimits::set_all(0, &plan.rlimits)
+pub fn set_rlimits(_: &InRoot, plan: &ProcessPlan, script: &mut Script) {
+    rlimits::write_all(&plan.rlimits, script);
 }
 
 /// Sets how the kernel is to run the program: on which CPUs, with which memory and as which kind of Linux.
@@ -202,30 +227,37 @@ pub fn set_execution(_: &InRoot, plan: &ProcessPlan) -> Result<()> {
 }
 
 /// Finds the file of `args[0]` like execvp(3) does, with the container's PATH, its files and its user.
-pub fn find_program(_: &InRoot, plan: &ProcessPlan, environment: &[String]) -> Result<Program> {
+fn find(plan: &ProcessPlan, environment: &[String], seeker: Seeker) -> Result<Program> {
     let strings = |list: &[String]| list.iter().map(|text| c_string(text)).collect::<Result<Vec<_>>>();
     let finding = || -> Result<CString> {
         let name = plan.args.first().map(String::as_str).unwrap_or_default();
-        c_path(&find_file(name, env::get(environment, "PATH").unwrap_or(DEFAULT_PATH))?)
+        match find_file(name, env::get(environment, "PATH").unwrap_or(DEFAULT_PATH)) {
+            // execve has the last word.
+            Err(error) if seeker == Seeker::Outside && error.errno() == Some(Errno::ENOENT) => c_string(name),
+            found => c_path(&found?),
+        }
     };
+    let path = finding().within(|| "process.args[0]: exec")?;
     Ok(Program {
-        path: finding().within(|| "process.args[0]: exec")?,
+        interpreter: interpreter(&path),
+        path,
         arguments: strings(&plan.args)?,
         environment: strings(environment)?,
     })
 }
 
-/// Executes it. Comes back with the reason why not.
-pub fn execute(program: &Program) -> Result<Infallible> {
-    let Err(errno) = nix::unistd::execve(&program.path, &program.arguments, &program.environment);
+/// Writes how it is executed, the last step.
+pub fn execute(program: &Program, script: &mut Script) {
     // COMPAT(Docker, Podman): "exec" and the errno in words decide about exit statuses 126 and 127.
     let shown = program.arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let error = Error::call(format!("exec: {shown:?}"), errno).within("process.args[0]");
+    let refusal = Refusal::of(format!("exec: {shown:?}")).within("process.args[0]");
     // The file is there, it was found: what is missing is the program that is to run it.
-    Err(match interpreter(&program.path).filter(|_| errno == Errno::ENOENT) {
-        Some(interpreter) => error.hint(format!("its interpreter {interpreter:?} is missing")),
-        None => error,
-    })
+    let refusal = match &program.interpreter {
+        Some(interpreter) => refusal.hint(Errno::ENOENT, None, format!("its interpreter {interpreter:?} is missing")),
+        None => refusal,
+    };
+    let refused = script.frame(refusal);
+    script.execute(&program.path, &program.arguments, &program.environment, refused);
 }
 
 /// What a script says in its first line.
@@ -251,8 +283,8 @@ fn find_file(name: &str, path: &str) -> Result<PathBuf> {
         let candidate = Path::new(if directory.is_empty() { "." } else { directory }).join(name);
         match check_file(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(error) if error.kind() == Kind::Denied => refused = Some(error),
-            Err(_) => {}
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOTDIR)) => {}
+            Err(error) => refused = Some(error),
         }
     }
     Err(refused.unwrap_or_else(|| Error::new(Kind::Failed, phrases::NOT_IN_PATH))).within(|| format!("{name:?}"))

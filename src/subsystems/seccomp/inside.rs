@@ -1,17 +1,26 @@
-//! Puts a filter over this process.
+//! Puts a filter over a container's process.
 
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
 use super::{FLAGS, Filter};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Refusal, Result};
+use crate::sys::script::{Loaded, Script};
 use crate::sys::seccomp;
 
-/// Loads `filter` for good, and returns the listener (close-on-exec) if it has one.
+/// Writes the loading of `filter`, for good.
 ///
 /// ORDER: without `no_new_privs` the kernel asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped; with it,
 /// it comes last, because everything after it needs the profile's leave.
+pub fn write(filter: &Filter, script: &mut Script) -> Result<Loaded> {
+    // The kernel looks at 32 bits: it would take a flag beyond them for none.
+    let flags = u32::try_from(all_flags(filter)).map_err(|_| explain(filter, Errno::EINVAL))?;
+    let refused = script.frame(refusal(filter).within("linux.seccomp"));
+    Ok(script.load_filter(flags, &filter.program, refused))
+}
+
+/// Loads `filter` over the calling thread, and returns the listener (close-on-exec) if it has one.
 pub fn load(filter: &Filter) -> Result<Option<OwnedFd>> {
     let loaded = if filter.notifies {
         seccomp::set_mode_filter_with_listener(filter.flags, &filter.program).map(Some)
@@ -22,23 +31,31 @@ pub fn load(filter: &Filter) -> Result<Option<OwnedFd>> {
 }
 
 fn explain(filter: &Filter, errno: Errno) -> Error {
+    refusal(filter).into_error(Some(errno))
+}
+
+fn refusal(filter: &Filter) -> Refusal {
     let flags = in_words(filter);
-    let error = Error::call(format!("seccomp(SET_MODE_FILTER, {flags}, {} instructions)", filter.program.len()), errno);
-    match errno {
-        Errno::EINVAL if flags != "0" => {
-            error.of_kind(Kind::Unsupported).hint("this kernel may lack one of these flags, see linux.seccomp.flags")
-        }
-        Errno::EINVAL | Errno::ENOSYS => error.of_kind(Kind::Unsupported).hint("this kernel has no seccomp filters"),
-        Errno::EACCES => error.hint("needs noNewPrivileges, or CAP_SYS_ADMIN in this user namespace"),
-        // The container's process, or one above it, has a listener already: the kernel allows one.
-        Errno::EBUSY => error.hint("this process has a filter with SCMP_ACT_NOTIFY already"),
-        _ => error,
-    }
+    let no_filters = "this kernel has no seccomp filters";
+    let invalid = match flags.as_str() {
+        "0" => no_filters,
+        _ => "this kernel may lack one of these flags, see linux.seccomp.flags",
+    };
+    // The container's process, or one above it, has a listener already: the kernel allows one.
+    let has_one = "this process has a filter with SCMP_ACT_NOTIFY already";
+    Refusal::of(format!("seccomp(SET_MODE_FILTER, {flags}, {} instructions)", filter.program.len()))
+        .hint(Errno::EINVAL, Some(Kind::Unsupported), invalid)
+        .hint(Errno::ENOSYS, Some(Kind::Unsupported), no_filters)
+        .hint(Errno::EACCES, None, "needs noNewPrivileges, or CAP_SYS_ADMIN in this user namespace")
+        .hint(Errno::EBUSY, None, has_one)
+}
+
+fn all_flags(filter: &Filter) -> u64 {
+    filter.flags | if filter.notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 }
 }
 
 fn in_words(filter: &Filter) -> String {
-    let listener = if filter.notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
-    let mut rest = filter.flags | listener;
+    let mut rest = all_flags(filter);
     let mut words = Vec::new();
     let ours = ("NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
     for (word, bit) in FLAGS.into_iter().chain([ours]) {

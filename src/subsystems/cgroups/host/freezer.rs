@@ -25,13 +25,16 @@ pub fn is_frozen(placement: &Placement) -> Result<bool> {
 
 /// Whether this group is frozen, by itself or by one above.
 pub fn is_frozen_group(group: &Group, directory: &Directory) -> Result<bool> {
-    Ok(match group.version {
-        // Not there in the root group of a namespace.
-        Version::V2 => directory.has_event(FROZEN).unwrap_or(false),
-        // Unreadable: the group is going away.
-        Version::V1 if is_v1_freezer(group) => directory.read(STATE).is_ok_and(|state| state.trim() != "THAWED"),
-        Version::V1 => false,
-    })
+    let frozen = match group.version {
+        Version::V2 => directory.has_event(FROZEN),
+        Version::V1 if is_v1_freezer(group) => directory.read(STATE).map(|state| state.trim() != "THAWED"),
+        Version::V1 => Ok(false),
+    };
+    match frozen {
+        // The file is not there in the root group of a namespace; or the group is going away.
+        Err(error) if is_gone(&error) => Ok(false),
+        other => other,
+    }
 }
 
 /// Stops everybody in the container. Who cannot be stopped until `deadline` goes on, and so does everybody else.
