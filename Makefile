@@ -19,7 +19,7 @@ RULES    := $(REPORTS)/rules
 
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build debug demo test lint unit rules faults faults-sample fault-tests integration integration-hybrid integration-cgroup2 \
+.PHONY: build debug demo test lint unit rules faults faults-only faults-sample fault-tests integration integration-hybrid integration-cgroup2 \
     engines engines-guest test-guest guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp \
     conformance-runtime-tools packages lint-packages \
     engine-packages fuzz-packages install
@@ -66,10 +66,17 @@ integration-hybrid: tests
 integration-cgroup2: tests
 	integration/cgroup2-view integration/suite $(REPORTS)/cgroup2 $(TESTS)
 
-# Every command, killed and refused at each of its system calls, on both views: a table, and what was not clean (docs/faults.md).
-# It takes an hour. `make faults ONLY="create host"` tries the points with these words in their names.
-faults: fault-tests
-	integration/faults/on-both-views $(FAULTS) $(if $(ONLY),--only "$(ONLY)")
+# Every command, killed and refused at each of its system calls, on both views: a table, and what was not clean (docs/faults.md);
+# and a minute of commands at once, and containers by the thousand. It takes an hour and a half. `make faults-only
+# WORDS="create host"` tries the points with these words in their names.
+faults: fault-tests tests
+	status=0; \
+	integration/faults/on-both-views $(FAULTS) || status=1; \
+	CORTEN_SECONDS=60 CORTEN_TIMES=50 integration/faults/on-both-views $(TESTS) concurrency:: troubled_machines:: || status=1; \
+	exit $$status
+
+faults-only: fault-tests
+	integration/faults/on-both-views $(FAULTS) --only "$(WORDS)"
 
 # The same ones of them each time.
 faults-sample: fault-tests

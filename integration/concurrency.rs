@@ -1,13 +1,15 @@
 //! Many commands at once: one winner, no damage, no hanging.
 
+use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::run::Running;
+use crate::phrases;
+use crate::support::run::{Output, Running};
 use crate::support::wait::poll_fds;
-use crate::support::{Bundle, cgroup, differs, peer, requires, systemd};
+use crate::support::{Bundle, cgroup, differs, requires, systemd};
 
 fn quiet(bundle: &Bundle, command: &str) -> Running {
     // `create` shares its output with a program that stays: not a pipe.
@@ -102,13 +104,106 @@ fn killed_at_any_point(place: impl Fn(Bundle) -> Bundle, look: impl Fn(&Bundle))
     }
 }
 
-/// Whatever the order, a command answers soon, with 0 or 1 and one line, and the state that is shown is whole.
+/// How long the commands below are at it: `make faults` lets them have a minute.
+fn seconds(usual: u64) -> Duration {
+    let wanted = std::env::var("CORTEN_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(wanted.unwrap_or(usual))
+}
+
 #[test]
 fn random_commands_on_one_id() {
     differs!(Runc | Crun, "has no lock: it loses containers, or dies of SIGPIPE");
-    let end = Instant::now() + Duration::from_secs(4);
-    let bundle = Bundle::idle();
-    bundle.write();
+    hammer(1, 16, seconds(4));
+}
+
+#[test]
+fn random_commands_on_many_ids() {
+    differs!(Runc | Crun, "has no lock: it loses containers, or dies of SIGPIPE");
+    hammer(64, 16, seconds(4));
+}
+
+/// Why a command may be refused when others are at the same container: because of its status.
+const REFUSALS: [(&str, &[&str]); 9] = [
+    ("create", &[phrases::ID_TAKEN]),
+    ("state", &[]),
+    ("start", &[phrases::START_STOPPED, phrases::START_RUNNING, "cannot start a container in the"]),
+    ("pause", &[phrases::NOT_RUNNING]),
+    ("resume", &[phrases::NOT_PAUSED]),
+    ("update", &[phrases::NOT_RUNNING]),
+    ("exec", &[phrases::EXEC_PAUSED, phrases::EXEC_STOPPED, "cannot exec in a container that is being created"]),
+    ("kill", &[phrases::NOT_RUNNING]),
+    ("delete", &["cannot delete container"]),
+];
+
+/// Or because somebody's `kill` or `delete --force` came in between: the container is gone, or its process, or its cgroup.
+const OVERTAKEN: [&str; 7] = [
+    phrases::DOES_NOT_EXIST,
+    "was killed by signal 9",
+    "is gone",
+    "died before",
+    "no such process",
+    "no such file or directory",
+    "no such device",
+];
+
+fn may_be_refused(command: &str, why: &str) -> bool {
+    let of_status = REFUSALS.iter().filter(|(name, _)| *name == command).flat_map(|(_, words)| *words);
+    of_status.chain(&OVERTAKEN).any(|words| why.contains(words))
+}
+
+/// Whatever the order, a command answers soon, with what the status of the container allows and one line, and the state that is
+/// shown is whole.
+fn hammer(ids: usize, processes: u32, time: Duration) {
+    let end = Instant::now() + time;
+    let bundles: Vec<Bundle> = (0..ids).map(|_| Bundle::idle()).collect();
+    bundles.iter().for_each(Bundle::write);
+    std::thread::scope(|scope| {
+        for seed in 1..=processes {
+            let bundles = &bundles;
+            scope.spawn(move || {
+                let mut random = seed.wrapping_mul(2_654_435_761);
+                while Instant::now() < end {
+                    // xorshift
+                    random ^= random << 13;
+                    random ^= random >> 17;
+                    random ^= random << 5;
+                    let bundle = &bundles[(random >> 8) as usize % bundles.len()];
+                    call_at_random(bundle, (random % 16) as usize);
+                }
+            });
+        }
+        // Frees whoever waits for what is paused, and lets the others begin again.
+        while Instant::now() < end + Duration::from_secs(2) {
+            poll_fds(&mut [], Duration::from_millis(500));
+            bundles.iter().for_each(delete_by_force);
+        }
+    });
+    for bundle in &bundles {
+        delete_by_force(bundle);
+        bundle.assert_nothing_left();
+    }
+}
+
+fn delete_by_force(bundle: &Bundle) {
+    bundle.reap_orphans();
+    let delete = bundle.runtime("delete").args(["--force", &bundle.id]).spawn();
+    // It waits for the end of a pid namespace, which waits for us, if an exec that failed has left its process to us.
+    while !delete.ends_within(Duration::from_millis(50)) {
+        bundle.reap_orphans();
+    }
+    delete.wait().ok();
+}
+
+/// Its output goes to a file: the program shares it.
+fn create(bundle: &Bundle) -> Output {
+    let said = bundle.path(&format!("said-{:?}", std::thread::current().id()));
+    let _ = std::fs::remove_file(&said);
+    let file = File::create_new(&said).unwrap();
+    let output = bundle.command("create").stdout_to(Stdio::null()).stderr_to(file).output();
+    Output { stderr: std::fs::read_to_string(said).unwrap(), ..output }
+}
+
+fn call_at_random(bundle: &Bundle, number: usize) {
     let update = if cgroup::has("pids") { "--pids-limit=100" } else { "--cpu-share=0" };
     // In front of the id, and behind it.
     let calls: [(&[&str], &[&str]); 12] = [
@@ -125,52 +220,24 @@ fn random_commands_on_one_id() {
         (&["delete", "--force"], &[]),
         (&["list"], &[]),
     ];
-    std::thread::scope(|scope| {
-        for seed in 1..4u32 {
-            let bundle = &bundle;
-            scope.spawn(move || {
-                let mut random = seed.wrapping_mul(2_654_435_761);
-                while Instant::now() < end {
-                    // xorshift
-                    random ^= random << 13;
-                    random ^= random >> 17;
-                    random ^= random << 5;
-                    let began = Instant::now();
-                    let output = match calls.get((random % 16) as usize) {
-                        None => quiet(bundle, "create").wait(),
-                        Some((["list"], _)) => bundle.runtime("list").output(),
-                        Some((before, after)) => {
-                            bundle.runtime(before[0]).args(&before[1..]).arg(&bundle.id).args(*after).output()
-                        }
-                    };
-                    let is_exec = output.what.contains("\"exec\"");
-                    let expected = |code: i32| matches!(code, 0 | 1) || (is_exec && matches!(code, 137 | 255));
-                    assert!(output.status.code().is_some_and(expected), "{output:#?}");
-                    // What exec has started may be paused.
-                    let is_late = began.elapsed() > Duration::from_secs(5) && !is_exec;
-                    assert!(!is_late, "took {:?}: {output:#?}", began.elapsed());
-                    if peer::is_corten() {
-                        assert!(output.stderr.lines().count() <= 1, "{output:#?}");
-                    }
-                    if output.stdout.starts_with('{') {
-                        serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap();
-                    }
-                }
-            });
+    let began = Instant::now();
+    let (command, output) = match calls.get(number) {
+        None => ("create", create(bundle)),
+        Some((["list"], _)) => ("list", bundle.runtime("list").output()),
+        Some((before, after)) => {
+            (before[0], bundle.runtime(before[0]).args(&before[1..]).arg(&bundle.id).args(*after).output())
         }
-        // Frees whoever waits for what is paused, and lets the others begin again.
-        while Instant::now() < end + Duration::from_secs(2) {
-            poll_fds(&mut [], Duration::from_millis(500));
-            bundle.reap_orphans();
-            let delete = bundle.runtime("delete").args(["--force", &bundle.id]).spawn();
-            // It waits for the end of a pid namespace, which waits for us, if an exec that failed has left its process to us.
-            while !delete.ends_within(Duration::from_millis(50)) {
-                bundle.reap_orphans();
-            }
-            delete.wait();
-        }
-    });
-    bundle.reap_orphans();
-    bundle.runtime("delete").args(["--force", &bundle.id]).output().ok();
-    bundle.assert_nothing_left();
+    };
+    let is_exec = command == "exec";
+    let expected = |code: i32| matches!(code, 0 | 1) || (is_exec && matches!(code, 137 | 255));
+    assert!(output.status.code().is_some_and(expected), "{output:#?}");
+    // What exec has started may be paused.
+    let is_late = began.elapsed() > Duration::from_secs(10) && !is_exec;
+    assert!(!is_late, "took {:?}: {output:#?}", began.elapsed());
+    assert!(output.stderr.lines().count() <= 1, "{output:#?}");
+    let failed_itself = output.stderr.contains(" failed: ");
+    assert!(!failed_itself || may_be_refused(command, &output.stderr), "{output:#?}");
+    if output.stdout.starts_with('{') {
+        serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap();
+    }
 }

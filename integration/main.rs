@@ -77,5 +77,6 @@ mod systemd_life;
 mod systemd_update;
 mod terminal;
 mod timing;
+mod troubled_machines;
 mod update;
 mod users;

@@ -42,6 +42,8 @@ pub mod state;
 pub mod subsystems;
 pub mod sys;
 pub mod timing;
+#[cfg(test)]
+mod waits;
 
 pub use error::{Error, Kind, Result};
 pub use host::{Container, CreateRequest, Running, Runtime, StateDocument};

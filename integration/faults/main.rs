@@ -121,9 +121,8 @@ fn points_of(reaper: &Reaper, row: &Row) -> Vec<Point> {
 
 /// The same ones each time, and some of everything.
 fn sample(points: &[Point], count: usize) -> Vec<Point> {
-    let step = points.len().div_ceil(count.max(1)).max(1);
-    // Not a divisor of the number of faults that most calls have, so that each kind comes to its turn.
-    points.iter().step_by(step).take(count).cloned().collect()
+    let count = count.min(points.len());
+    (0..count).map(|number| points[number * points.len() / count].clone()).collect()
 }
 
 /// How many are tried at a time.

@@ -312,9 +312,12 @@ impl<'a> Tracer<'a> {
             Fault::KillRuntime => deadly(self.host),
             Fault::KillChild => self.victim().into_iter().for_each(deadly),
             Fault::Refuse(errno) => {
-                // No call has this number.
-                registers.orig_rax = u64::MAX;
-                let _ = ptrace::setregs(pid, registers);
+                // Whatever close(2) says, the descriptor is closed.
+                if name_of(registers.orig_rax) != "close" {
+                    // No call has this number.
+                    registers.orig_rax = u64::MAX;
+                    let _ = ptrace::setregs(pid, registers);
+                }
                 if let Some(task) = self.tasks.get_mut(&pid) {
                     task.refused = Some(errno);
                 }

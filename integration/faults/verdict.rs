@@ -241,9 +241,10 @@ fn libc_kill() -> i32 {
 /// With which the C library ends a program that it cannot begin.
 const C_LIBRARY: i32 = 127;
 
-const STARTUP: [&str; 5] = ["arch_prctl", "brk", "getrandom", "mmap", "mprotect"];
+const STARTUP: [&str; 6] = ["arch_prctl", "brk", "getrandom", "mmap", "mprotect", "recvfrom"];
 
-/// Whether the call may be one of the C library's, or of Rust's, before there is anybody who could tell.
+/// Whether the call may be one of the C library's, or of Rust's, before there is anybody who could tell; or that in which Rust's
+/// library hears of a process that it makes, which cannot fail for it.
 fn cannot_begin(point: Option<&(Place, Fault)>) -> bool {
     matches!(point, Some((place, Fault::Refuse(_))) if STARTUP.contains(&place.call.as_str()))
 }
@@ -258,6 +259,10 @@ fn is_told_otherwise(line: &str, place: &Place, errno: Errno) -> bool {
     let is_startup = STARTUP.contains(&place.call.as_str()) && place.task != "host";
     if is_startup && ["was killed by signal", "ended with status 127"].iter().any(|how| line.contains(how)) {
         return true;
+    }
+    // Rust's library makes a process in many steps, and has one error for all.
+    if line.contains(" hook #") && line.contains(": exec: ") {
+        return line.contains(&in_words(errno));
     }
     match place.call.as_str() {
         // What a thread needs, the C library asks for, and has one error for all.

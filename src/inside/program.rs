@@ -191,7 +191,9 @@ impl LastSteps<'_> {
             sys::fd::set_cloexec(sys::fd::borrow(fd), false).or_call(|| "fcntl(F_SETFD)")?;
         }
         let file = file.take().or_call(|| "fcntl(husk)")?;
-        husk::become_one(script, &file, channel::SEALED_NAME).or_call(|| "execveat(husk)").map(|never| match never {})
+        husk::write(script, &file).or_call(|| "write(husk)")?;
+        sys::memfd::seal(&file).or_call(|| "fcntl(husk, F_ADD_SEALS)")?;
+        husk::execute(&file, channel::SEALED_NAME).or_call(|| "execveat(husk)").map(|never| match never {})
     }
 }
 

@@ -96,12 +96,14 @@ fn run(hook: &Hook, state: &HookState, surroundings: Surroundings<'_>) -> Result
         .or_call(|| "exec")?;
     let pid = i32::try_from(child.id()).unwrap_or(-1);
     // Ours and not reaped yet, so the pid is still its own.
-    let pidfd = sys::pidfd::open(pid).or_call(|| "pidfd_open")?;
-    if !wait(&pidfd, hook.timeout)? {
-        sys::pidfd::send_signal(&pidfd, libc::SIGKILL).or_call(|| "pidfd_send_signal")?;
+    let ended = sys::pidfd::open(pid).or_call(|| "pidfd_open").and_then(|pidfd| wait(&pidfd, hook.timeout));
+    if !matches!(ended, Ok(true)) {
+        // Its time is over; or nobody could see to that.
+        child.kill().or_call(|| "kill")?;
         child.wait().or_call(|| "wait")?;
         let seconds = hook.timeout.unwrap_or_default().as_secs();
-        return Err(Error::new(Kind::TimedOut, format!("killed after its timeout of {seconds} s")));
+        let over = || Error::new(Kind::TimedOut, format!("killed after its timeout of {seconds} s"));
+        return Err(ended.err().unwrap_or_else(over));
     }
     let status = child.wait().or_call(|| "wait")?;
     if status.success() { Ok(()) } else { Err(failed(status, output)) }

@@ -39,10 +39,13 @@ pub fn file() -> nix::Result<OwnedFd> {
     memfd::executable(c"corten")
 }
 
-/// Becomes one: writes the program, seals it, and executes it.
-pub fn become_one(script: &Script, file: &OwnedFd, name: &CStr) -> nix::Result<Infallible> {
-    super::fd::write_all(file, &image(machine::code(), script))?;
-    memfd::seal(file)?;
+/// Writes the program.
+pub fn write(script: &Script, file: &OwnedFd) -> nix::Result<()> {
+    super::fd::write_all(file, &image(machine::code(), script))
+}
+
+/// Becomes one.
+pub fn execute(file: &OwnedFd, name: &CStr) -> nix::Result<Infallible> {
     let arguments = [name.as_ptr(), std::ptr::null()];
     let environment = [std::ptr::null::<libc::c_char>()];
     // SAFETY: two lists that end with a null pointer, and outlive the call.

@@ -11,6 +11,7 @@ pub mod clone;
 pub mod domainname;
 pub mod fd;
 pub mod husk;
+pub mod ids;
 pub mod keyring;
 pub mod limits;
 pub mod memfd;

@@ -1,7 +1,7 @@
 //! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2) with P_PIDFD.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -40,8 +40,14 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> nix::Result<OwnedFd> {
     super::answer_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) })
 }
 
-/// Reaps our own child. Its exit status in the way of a shell: 128 + signal when it was killed.
+/// How long somebody who ends, or was killed, may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reaps our own child, which is about to end. Its exit status in the way of a shell: 128 + signal when it was killed.
 pub fn reap(pidfd: impl AsFd) -> nix::Result<Ended> {
+    if !super::wait::until_ready(&pidfd, PollFlags::POLLIN, Instant::now() + PATIENCE)? {
+        return Err(Errno::ETIMEDOUT);
+    }
     loop {
         match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {
             Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),

@@ -9,6 +9,7 @@ use super::{Join, clone_flag};
 use crate::config::NamespaceKind;
 use crate::error::{OrCall, Result, Within};
 use crate::subsystems::doors::{InRoot, Inside};
+use crate::sys;
 
 /// Joins all of them.
 ///
@@ -84,8 +85,6 @@ pub fn create(_: &Inside, kind: NamespaceKind) -> Result<()> {
 
 /// In a user namespace that is mapped: becomes its root, whoever we were outside.
 pub fn become_root() -> Result<()> {
-    use nix::unistd::{Gid, Uid, setresgid, setresuid};
-    let (root, group) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(group, group, group).or_call(|| "setresgid(0)").within(|| "become root of the user namespace")?;
-    setresuid(root, root, root).or_call(|| "setresuid(0)").within(|| "become root of the user namespace")
+    sys::ids::set_gid(0).or_call(|| "setresgid(0)").within(|| "become root of the user namespace")?;
+    sys::ids::set_uid(0).or_call(|| "setresuid(0)").within(|| "become root of the user namespace")
 }

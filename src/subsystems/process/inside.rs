@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{AccessFlags, Gid, Uid, chdir, faccessat, fchown, getcwd, setgroups};
+use nix::unistd::{AccessFlags, Uid, chdir, faccessat, fchown, getcwd};
 
 use super::{Affinity, ProcessPlan, env, rlimits};
 use crate::config::execution::Personality;
@@ -135,10 +135,9 @@ pub fn drop_privileges(in_root: InRoot, plan: &ProcessPlan, surplus: &Surplus, s
 }
 
 fn set_groups(gids: &[u32]) -> Result<()> {
-    let groups: Vec<Gid> = gids.iter().copied().map(Gid::from_raw).collect();
-    match setgroups(&groups) {
+    match sys::ids::set_groups(gids) {
         // Nothing was asked for, and a rootless user namespace forbids it (user_namespaces(7), "setgroups").
-        Err(Errno::EPERM) if groups.is_empty() => Ok(()),
+        Err(Errno::EPERM) if gids.is_empty() => Ok(()),
         other => other.or_call(|| format!("setgroups({gids:?})")),
     }
 }
