@@ -104,6 +104,7 @@ fn seeds() -> Vec<Vec<u8>> {
         FromInside::Terminal { name: "/dev/pts/0".to_owned() },
         FromInside::Listener { number: 7 },
         FromInside::Log { warning: false, text },
+        FromInside::Phase { text: "1 2 3 mounts".to_owned() },
         FromInside::Ready,
         FromInside::Executing,
         FromInside::Failed(error),
