@@ -119,7 +119,7 @@ impl Subject {
     #[track_caller]
     fn restore(self, name: &str, flags: &[&str]) -> Self {
         let log = self.path("restore-says");
-        let file = std::fs::File::create(&log).unwrap();
+        let file = std::fs::File::options().create(true).write(true).truncate(true).open(&log).unwrap();
         let run = in_silence(self.restore_command(name, flags).arg("--detach").arg("--no-subreaper")).stderr_to(file);
         let output = run.output();
         assert!(output.status.success(), "{}: {}", output.what, std::fs::read_to_string(&log).unwrap());

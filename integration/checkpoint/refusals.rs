@@ -27,7 +27,7 @@ fn checkpoint_of(container: &Container, run: Run) -> Refusal {
 /// A program named `criu`, as a shell script, in front of all others.
 fn with_criu(run: Run, container: &Container, script: &str) -> Run {
     let directory = container.path("bin");
-    fs::create_dir_all(&directory).unwrap();
+    crate::support::rootfs::directory(&directory);
     let criu = directory.join("criu");
     fs::write(&criu, format!("#!/bin/bash\n{script}\n")).unwrap();
     fs::set_permissions(&criu, fs::Permissions::from_mode(0o755)).unwrap();
