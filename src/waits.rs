@@ -6,7 +6,7 @@ use crate::layers::lines;
 
 /// What may wait. Reading may, too: on the container's side, of the channel and of FIFOs, whose end of file is the runtime's
 /// death. A thread's end is waited for by who made it.
-const CALLS: [&str; 14] = [
+const CALLS: [&str; 15] = [
     "until_ready(",
     "until_any(",
     "poll(",
@@ -17,6 +17,7 @@ const CALLS: [&str; 14] = [
     ".wait()",
     ".output()",
     "thread::Builder",
+    "thread::park(",
     "LOCK_EX",
     "connect(",
     "SYS_rt_sigsuspend",
@@ -35,7 +36,7 @@ enum End {
 use End::{AtOnce, Callers, Deadline};
 
 /// File, call, how often it stands there, end.
-const WAITS: [(&str, &str, usize, End); 39] = [
+const WAITS: [(&str, &str, usize, End); 43] = [
     ("channel/host_end.rs", "until_any(", 1, Deadline),
     ("cli/foreground.rs", "poll(", 1, Callers),
     ("cli/foreground.rs", "waitpid(", 1, AtOnce),
@@ -54,6 +55,9 @@ const WAITS: [(&str, &str, usize, End); 39] = [
     ("host/spawn.rs", "until_ready(", 1, Deadline),
     ("host/start.rs", "until_any(", 1, Deadline),
     ("host/start.rs", "until_ready(", 1, AtOnce),
+    // CRIU, as long as it writes memory or reads it; or it has been killed, or its socket has come to its end.
+    ("machine/criu/session.rs", ".wait()", 3, Callers),
+    ("machine/criu/session.rs", "thread::Builder", 1, AtOnce),
     // It opens a socket.
     ("machine/rtnetlink.rs", "thread::Builder", 1, AtOnce),
     ("machine/systemd/connection.rs", "connect(", 1, Deadline),
@@ -68,8 +72,11 @@ const WAITS: [(&str, &str, usize, End); 39] = [
     ("subsystems/hooks.rs", "until_any(", 1, Callers),
     // They make a namespace, or open a file.
     ("subsystems/namespaces/host.rs", "thread::Builder", 2, AtOnce),
+    // For the thread to have begun; the thread, until who made it wants the namespace or gives up.
+    ("subsystems/namespaces/host.rs", "thread::park(", 2, Callers),
     ("subsystems/namespaces/id_maps.rs", ".wait()", 2, AtOnce),
     ("subsystems/namespaces/id_maps.rs", "until_ready(", 1, Deadline),
+    ("subsystems/network.rs", "thread::Builder", 1, AtOnce),
     ("subsystems/readiness.rs", "connect(", 1, Deadline),
     ("subsystems/readiness.rs", "until_any(", 1, Callers),
     ("subsystems/readiness.rs", "until_ready(", 1, Deadline),
