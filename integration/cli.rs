@@ -165,8 +165,8 @@ fn features() {
     assert_eq!(linux["netDevices"], json!({"enabled": true}));
     assert_eq!(linux["memoryPolicy"]["modes"].as_array().unwrap().len(), 7);
     assert_eq!(linux["memoryPolicy"]["flags"].as_array().unwrap().len(), 3);
-    // All that config.json's annotations change: users::*, systemd::*.
-    let unsafe_ones = json!(["org.systemd.property.", "run.oci.keep_original_groups"]);
+    // All that config.json's annotations change: users::*, systemd::*, checkpoint::*.
+    let unsafe_ones = json!(["org.systemd.property.", "run.oci.keep_original_groups", "org.criu.config"]);
     assert_eq!(features["potentiallyUnsafeConfigAnnotations"], unsafe_ones);
     // True from the day on which id-mapped mounts are attempted, and then the options are promised, too.
     let maps = linux["mountExtensions"]["idmap"]["enabled"].as_bool().unwrap();

@@ -187,7 +187,8 @@ fn is_deleted_by_force(container: &Container) {
 #[test]
 fn a_fork_bomb_is_joined_and_deleted() {
     requires!(cgroup::has("pids") || cgroup::view() == View::Unified, "pids, or cgroup.kill");
-    let bundle = Bundle::sh("while true; do sleep 1 & done 2>/dev/null");
+    // A shell that cannot fork ends, and must not be the first process.
+    let bundle = Bundle::sh("(while true; do sleep 5 & done) 2>/dev/null & exec sleep 600");
     let limited = if cgroup::has("pids") { bundle.set("/linux/resources/pids/limit", 60) } else { bundle };
     let bomb = if cgroup::has("pids") {
         limited
