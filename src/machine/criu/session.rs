@@ -171,8 +171,8 @@ impl Session {
 
     fn send(&mut self, request: &Request) -> Result<()> {
         match send(self.socket.as_raw_fd(), &request.encode_to_vec(), MsgFlags::MSG_NOSIGNAL) {
-            Ok(_) => Ok(()),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(self.obituary()),
+            // It is gone. What it said before that is more useful, and is received next.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno).or_call(|| "send(criu)"),
         }
     }

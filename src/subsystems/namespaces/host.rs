@@ -110,9 +110,12 @@ pub fn namespace_of(process: impl Display, kind: NamespaceKind) -> Result<OwnedF
 /// together (0.6 of 0.8 ms), and the first process needs as long for its own first steps.
 #[derive(Debug)]
 pub struct NewNetwork {
-    thread: Option<JoinHandle<nix::Result<OwnedFd>>>,
+    thread: Option<JoinHandle<Made>>,
     gates: Arc<Gates>,
 }
+
+/// The namespace, or the call that was refused.
+type Made = std::result::Result<OwnedFd, (&'static str, Errno)>;
 
 /// Between them the thread allocates nothing and holds no lock.
 #[derive(Debug, Default)]
@@ -130,8 +133,10 @@ impl NewNetwork {
             gates_of_thread.at_work.store(true, Ordering::Release);
             caller.unpark();
             let begin = timing::now();
-            let made = unshare(CloneFlags::CLONE_NEWNET)
-                .and_then(|()| open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()));
+            let made = unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| ("unshare(net)", errno)).and_then(|()| {
+                let opened = open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+                opened.map_err(|errno| ("open(\"/proc/thread-self/ns/net\")", errno))
+            });
             let end = timing::now();
             while !gates_of_thread.may_end.load(Ordering::Acquire) {
                 std::thread::park();
@@ -156,10 +161,11 @@ impl NewNetwork {
     pub fn finish(mut self) -> Result<OwnedFd> {
         let thread = self.let_go().ok_or_else(|| Error::new(Kind::Failed, "the thread is gone"))?;
         let made = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        made.or_call(|| "unshare(net)").within(|| "linux.namespaces: create the network namespace")
+        made.map_err(|(call, errno)| Error::call(call, errno))
+            .within(|| "linux.namespaces: create the network namespace")
     }
 
-    fn let_go(&mut self) -> Option<JoinHandle<nix::Result<OwnedFd>>> {
+    fn let_go(&mut self) -> Option<JoinHandle<Made>> {
         let thread = self.thread.take()?;
         self.gates.may_end.store(true, Ordering::Release);
         thread.thread().unpark();
