@@ -53,6 +53,9 @@ pub use state::Status;
 impl Runtime {
     /// Says that this program has no other threads while containers are made and programs executed in them: then a process for
     /// them may be a copy of this one, which saves the start of a program.
+    ///
+    /// Its panics abort (`panic = "abort"`), or what the copy unwinds would be undone twice; and its logger, if it has one, was
+    /// set with [`set_logger`], or the copy would write to descriptors that it has closed.
     #[must_use]
     pub fn with_one_thread(self) -> Self {
         self.forking(inside::forked)

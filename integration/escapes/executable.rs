@@ -78,8 +78,10 @@ fn cve_2019_5736_the_waiting_program_is_overwritten() {
         exec 7< /proc/1/exe; echo opened
         i=0; while [ $i -lt 20000 ] && ! echo overwritten > /proc/self/fd/7; do i=$((i + 1)); done 2> /dev/null
         echo $i tried";
-    let mut attack =
-        container.runtime("exec").args(["--cap", "CAP_SYS_PTRACE", &container.id, "sh", "-c", script]).spawn();
+    let mut attack = container
+        .runtime("exec")
+        .args(["--cap", "CAP_SYS_PTRACE", "--cap", "CAP_DAC_OVERRIDE", &container.id, "sh", "-c", script])
+        .spawn();
     attack.read_until("opened");
     container.start();
     assert_eq!(attack.wait().ok().stdout, "20000 tried\n");

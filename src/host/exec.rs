@@ -205,7 +205,9 @@ impl Acts<'_> {
         let mut luggage = Luggage::default();
         let has_rdt = self.container.record.rdt.is_some();
         let mut entrance = Entrance::open(&self.container.record.cgroups, &self.request.cgroups)?;
-        let body = self.runtime.body(true, &self.runtime.state_root, &mut luggage)?;
+        // Who enters a pid namespace is not seen there before it is a husk.
+        let apart = self.namespaces & clone_flag(NamespaceKind::Pid) != 0;
+        let body = self.runtime.body(apart, &self.runtime.state_root, &mut luggage)?;
         let plan = ExecPlan {
             container: luggage.pack(self.init.try_clone().or_call(|| "dup(pidfd)")?),
             namespaces: self.namespaces,

@@ -1,6 +1,7 @@
 //! The five capability sets (capabilities(7)).
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
 use crate::config::process::{CAPABILITIES, CapSet, Capabilities, User};
@@ -90,9 +91,13 @@ pub fn with_rights_of<T>(_: &InRoot, user: &User, wanted: &Capabilities, act: im
     let theirs = ThreadSets { effective: wanted.effective.0 & wanted.permitted.0 & own.permitted, ..own };
     // They answer with the old id, whatever happens.
     let (gid, uid) = (setfsgid(Gid::from_raw(user.gid)), setfsuid(Uid::from_raw(user.uid)));
-    let done = capability::set(&theirs).or_call(|| "capset").and_then(|()| act());
+    // Changing ids sets this anew, to what fs.suid_dumpable says.
+    let undumpable = || set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)");
+    let theirs = || capability::set(&theirs).or_call(|| "capset");
+    let done = undumpable().and_then(|()| theirs()).and_then(|()| act());
     setfsuid(uid);
     setfsgid(gid);
+    undumpable()?;
     capability::set(&own).or_call(|| "capset")?;
     done
 }

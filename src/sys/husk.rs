@@ -20,6 +20,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod};
 
 use super::memfd;
 use super::script::Script;
@@ -35,8 +36,13 @@ pub const fn is_there() -> bool {
 }
 
 /// A file for one. EACCES where vm.memfd_noexec forbids such programs (since 6.3).
+///
+/// It can be executed and not read: so the kernel makes a process of it undumpable from its first instruction, and in a user
+/// namespace keeps its memory out of the reach of that namespace's tracers (`would_dump`).
 pub fn file() -> nix::Result<OwnedFd> {
-    memfd::executable(c"corten")
+    let file = memfd::executable(c"corten")?;
+    fchmod(&file, Mode::from_bits_truncate(0o111))?;
+    Ok(file)
 }
 
 /// Writes the program.

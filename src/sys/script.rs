@@ -6,6 +6,9 @@
 //! A result below a step's `least` is a failure: then the errno is put into the last four bytes of the step's frame, the
 //! frame is written to `report`, and the process ends with status 1. EINTR is tried again.
 
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!("the structures here are those of machines with 64 bits and the low byte first");
+
 use std::ffi::{CStr, CString};
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

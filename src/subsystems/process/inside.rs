@@ -261,7 +261,13 @@ pub fn execute(program: &Program, script: &mut Script) {
 
 /// What a script says in its first line.
 fn interpreter(path: &CStr) -> Option<String> {
-    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    // It may be anything: a FIFO must not hang us, a terminal must not become ours.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
+    let stat = fstat(&file).ok()?;
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return None;
+    }
     let mut beginning = [0_u8; 256];
     let count = nix::unistd::read(&file, &mut beginning).ok()?;
     let text = String::from_utf8_lossy(beginning.get(..count)?).into_owned();
