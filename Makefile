@@ -117,7 +117,7 @@ engine-tests: lint-packages
 # And engines there, whose cgroups systemd makes: of their cases those for which that makes a difference.
 OTHER := systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 apparmor=0 security=selinux selinux=1 enforcing=0
 GUEST_CASES := ::limits update_limits isolation::memory cgroup_namespace life::pause life::stop ::stats ::resources \
-    from_creation_to_removal exec::prints left_processes stops_and_goes checkpoint_
+    from_creation_to_removal exec::prints left_processes stops_and_goes containerd::checkpoint
 GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1 selinux)
 
 test-guest: guest
