@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::host::hash;
 use crate::support::run::Run;
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs, peer};
+use crate::support::{Bundle, Container, differs, peer, requires};
 
 /// Waits for a process whose program is not the container's, opens that program, ends the process, and writes. As long as it
 /// runs it cannot be opened for writing ("text file busy"), so this is tried again and again.
@@ -64,6 +64,7 @@ fn attack(bundle: Bundle, evil: impl Fn(&Path, &Container)) {
 #[test]
 fn cve_2019_5736_the_binary_is_overwritten() {
     differs!(Runc | Crun, "does not wait when it reads that FIFO, so that there is nothing to open");
+    requires!(rustix::process::geteuid().is_root(), "root, to join a pid namespace");
     attack(Bundle::sh(OVERWRITE), |program, container| {
         let namespace = format!("/proc/{}/ns/pid", container.pid).into();
         by(program, with_evil(Bundle::new().args(&EVIL).namespace("pid", Some(namespace)))).run();
