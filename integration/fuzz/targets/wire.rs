@@ -102,7 +102,7 @@ fn seeds() -> Vec<Vec<u8>> {
         FromInside::MapsPlease,
         FromInside::SourcePlease { step: 1, refusal: Some(error.clone()) },
         FromInside::Terminal { name: "/dev/pts/0".to_owned() },
-        FromInside::Listener { number: 7 },
+        FromInside::Listener { number: [7, 0, 0, 0] },
         FromInside::Log { warning: false, text },
         FromInside::Phase { text: "1 2 3 mounts".to_owned() },
         FromInside::Ready,
