@@ -136,7 +136,8 @@ const REFUSALS: [(&str, &[&str]); 9] = [
 ];
 
 /// Or because somebody's `kill` or `delete --force` came in between: the container is gone, or its process, or its cgroup.
-const OVERTAKEN: [&str; 7] = [
+const OVERTAKEN: [&str; 8] = [
+    "first process may be gone",
     phrases::DOES_NOT_EXIST,
     "was killed by signal 9",
     "is gone",

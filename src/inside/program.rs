@@ -6,6 +6,8 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
+
 use crate::channel::{self, FromInside, InsideEnd};
 use crate::config::Hook;
 use crate::error::{OrCall, Refusal, Result};
@@ -106,7 +108,10 @@ impl LastSteps<'_> {
         lsm.write(script);
         close_all_but(self.kept().collect(), *preserved_fds, script);
         let copying = self.becoming.by_copy.then(|| -> Result<Copying> {
-            let copying = script.frame(Refusal::of("clone3(CLONE_PARENT)").within("join the pid namespace"));
+            // KERNEL: ENOMEM is also what a pid namespace says whose first process has ended.
+            let refusal = Refusal::of("clone3(CLONE_PARENT)").within("join the pid namespace");
+            let gone = "the container's first process may be gone";
+            let copying = script.frame(refusal.hint(Errno::ENOMEM, None, gone));
             let saying = script.frame(Refusal::of("sendmsg(channel)"));
             let message = channel::encode(&FromInside::FirstProcess)?;
             let copying = script.copy_as_sibling(channel.as_fd(), &message, copying, saying);

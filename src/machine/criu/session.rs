@@ -180,6 +180,7 @@ impl Session {
     fn receive(&mut self) -> Result<(Response, Option<OwnedFd>)> {
         let mut content = vec![0; LARGEST];
         let mut control = nix::cmsg_space!([i32; 1]);
+        let mut was_reset = false;
         let (length, descriptor) = loop {
             let mut parts = [IoSliceMut::new(&mut content)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -193,6 +194,8 @@ impl Session {
                     break (message.bytes, descriptors.flatten().next().map(sys::fd::adopt));
                 }
                 Err(Errno::EINTR) => {}
+                // It went without reading what we said. What it said itself comes behind that.
+                Err(Errno::ECONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::ECONNRESET) => return Err(self.obituary()),
                 Err(errno) => return Err(errno).or_call(|| "recvmsg(criu)"),
             }
