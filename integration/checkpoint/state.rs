@@ -7,9 +7,10 @@ use serde_json::json;
 use super::{COUNTS, Subject, counter, requires_criu, with_volume};
 use crate::support::cgroup;
 use crate::support::pty::ConsoleSocket;
+use crate::support::run::Run;
 use crate::support::systemd::{in_default_slice, is_here as systemd_is_here, scope_of, units};
 use crate::support::wait::until;
-use crate::support::{Bundle, requires};
+use crate::support::{Bundle, differs, requires};
 
 #[test]
 fn a_counter_goes_on() {
@@ -19,12 +20,12 @@ fn a_counter_goes_on() {
     let created = subject.state()["created"].clone();
     let hierarchy = cgroup_options();
     subject.is_taken_down("images", &[]);
-    assert_eq!(cgroup_options(), hierarchy);
+    until("options of the hierarchy", || (cgroup_options() == hierarchy).then_some(()));
     assert!(subject.images("images").join("inventory.img").exists());
     let pid_file = subject.path("pid");
     let subject = subject.restore("images", &["--pid-file", pid_file.to_str().unwrap()]);
     subject.counts_on(last);
-    assert_eq!(cgroup_options(), hierarchy);
+    until("options of the hierarchy", || (cgroup_options() == hierarchy).then_some(()));
     assert_eq!(subject.status(), "running");
     assert_eq!(fs::read_to_string(pid_file).unwrap(), subject.pid.to_string());
     assert_ne!(subject.state()["created"], created);
@@ -38,6 +39,27 @@ fn a_counter_goes_on() {
 fn cgroup_options() -> Vec<String> {
     let table = crate::support::mountinfo::Mountinfo::of_self();
     table.at("/sys/fs/cgroup").super_options.clone()
+}
+
+/// Another CRIU does it while ours runs, or ours whose corten is killed.
+#[test]
+fn options_of_the_hierarchy_that_another_took_away() {
+    requires_criu!();
+    differs!(Runc | Crun, "does not put them back");
+    let hierarchy = cgroup_options();
+    requires!(hierarchy.len() > 1, "a hierarchy with options");
+    let subject = Subject::run(counter());
+    let checkpoint = |image: &str| {
+        let images = subject.images(image);
+        let flags = ["--leave-running", "--manage-cgroups-mode", "soft", "--image-path", images.to_str().unwrap()];
+        subject.runtime("checkpoint").args(flags).arg(&subject.id).output().ok().silent();
+    };
+    checkpoint("first");
+    let place = subject.path("elsewhere");
+    fs::create_dir(&place).unwrap();
+    Run::new("unshare").args(["--mount", "mount", "-t", "cgroup2", "none"]).arg(&place).output().ok();
+    checkpoint("second");
+    until("options of the hierarchy", || (cgroup_options() == hierarchy).then_some(()));
 }
 
 #[test]

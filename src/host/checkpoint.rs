@@ -115,7 +115,7 @@ impl Container {
     fn dump(&self, session: Session, options: Options, request: &mut CheckpointRequest, before: Status) -> Result<()> {
         let kind = if request.pre_dump { messages::Kind::SinglePreDump } else { messages::Kind::Dump };
         let message = Request { kind: kind.into(), options: Some(options), ..Request::default() };
-        let hierarchy = cgroups::HierarchyOptions::now()?;
+        let hierarchy = cgroups::HierarchyOptions::before_criu()?;
         let dumped = session.carry_out(&message, |notification| attend(notification, &mut request.status_fd));
         if let Some(Err(error)) = hierarchy.map(|before| before.put_back()) {
             log::warn!("{error}");

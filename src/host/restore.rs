@@ -203,7 +203,7 @@ impl Acts<'_> {
         let options = self.options(restoration, &namespaces, &session)?;
         let kind = messages::Kind::Restore.into();
         let message = messages::Request { kind, options: Some(options), ..messages::Request::default() };
-        let (hierarchy, log) = (cgroups::HierarchyOptions::now()?, self.images.log());
+        let (hierarchy, log) = (cgroups::HierarchyOptions::before_criu()?, self.images.log());
         let mut ours = false;
         let restored = session.carry_out(&message, |notification| {
             let attended = restoration.attend(notification);

@@ -3,25 +3,64 @@
 //! KERNEL: whoever mounts cgroup2 in the first cgroup namespace sets them for everybody. CRIU (its issue 3029, as of 4.2) does
 //! so without any, which takes `nsdelegate` and `memory_recursiveprot` away from the machine.
 
+use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::error::{OrCall, Result, Within};
 use crate::fs::{c_string, procfs};
 use crate::sys::mount::Context;
+use crate::sys::xattr;
+
+/// KERNEL: an attribute of the hierarchy's first group stays for as long as the machine is up.
+const REMEMBERED: &CStr = c"trusted.corten.options";
+/// Of all options that there are.
+const LENGTH: usize = 1024;
 
 /// Options as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HierarchyOptions {
     mount_point: PathBuf,
-    options: Vec<String>,
+    options: BTreeSet<String>,
 }
 
 impl HierarchyOptions {
-    /// What they are now; `None`: there is no v2 hierarchy.
-    pub fn now() -> Result<Option<Self>> {
+    /// What they were before any CRIU of ours; `None`: there is no v2 hierarchy.
+    ///
+    /// While another one runs, and after one whose corten was killed, they are not what they were. So the first one of all
+    /// leaves them on the hierarchy, before its CRIU starts; what somebody has added since counts as well.
+    pub fn before_criu() -> Result<Option<Self>> {
+        let Some(mut options) = Self::now()? else { return Ok(None) };
+        match options.remembered() {
+            Ok(Some(known)) => options.options.extend(known),
+            Ok(None) => {}
+            // In a container, whose CRIU changes nothing outside.
+            Err(errno) => log::debug!("{:?}: its options cannot be remembered: {errno}", options.mount_point),
+        }
+        Ok(Some(options))
+    }
+
+    /// What is on the hierarchy; `None`: now it is these.
+    fn remembered(&self) -> nix::Result<Option<Vec<String>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let group = open(&self.mount_point, flags, Mode::empty())?;
+        let options: Vec<_> = self.options.iter().map(String::as_str).collect();
+        match xattr::create(&group, REMEMBERED, options.join(",").as_bytes()) {
+            Ok(()) => Ok(None),
+            Err(Errno::EEXIST) => {
+                let known = xattr::get::<LENGTH>(&group, REMEMBERED)?;
+                let known = String::from_utf8_lossy(&known);
+                Ok(Some(known.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect()))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn now() -> Result<Option<Self>> {
         let table = procfs::read_own("/proc/self/mountinfo")?;
         Ok(table.lines().find_map(Self::parse))
     }
