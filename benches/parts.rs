@@ -12,7 +12,6 @@ use std::path::Path;
 use corten::config::Config;
 use corten::machine::Machine;
 use corten::plan::{Errand, ErrandRef, Plan, Request};
-use corten::subsystems::cgroups::Driver;
 use corten::subsystems::seccomp;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::Value;
@@ -51,19 +50,7 @@ fn parts(criterion: &mut Criterion) {
 }
 
 fn plan(config: &Config, machine: &Machine) -> Plan {
-    let request = Request {
-        id: "bench",
-        bundle: Path::new("/"),
-        cgroup_driver: Driver::Cgroupfs,
-        rootless: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserved_fds: 0,
-        listen_fds: None,
-        terminal_size: None,
-        notify_directory: None,
-    };
-    Plan::new(config, machine, &request).unwrap()
+    Plan::new(config, machine, &Request::new("bench", Path::new("/"))).unwrap()
 }
 
 criterion_group!(benches, parts);

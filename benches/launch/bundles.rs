@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use corten::config::Config;
 use corten::machine::Machine;
 use corten::plan::{Plan, Request};
-use corten::subsystems::cgroups::{Driver, Version, When};
+use corten::subsystems::cgroups::{Version, When};
 use corten::sys::bpf::Instruction;
 use serde_json::{Value, json};
 
@@ -184,19 +184,7 @@ fn inherited(directory: &Path, file: &str) -> String {
 }
 
 fn plan(config: &Config, bundle: &Path) -> Plan {
-    let request = Request {
-        id: "bench",
-        bundle,
-        cgroup_driver: Driver::Cgroupfs,
-        rootless: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserved_fds: 0,
-        listen_fds: None,
-        terminal_size: None,
-        notify_directory: None,
-    };
-    Plan::new(config, &Machine::default(), &request).unwrap()
+    Plan::new(config, &Machine::default(), &Request::new("bench", bundle)).unwrap()
 }
 
 fn has(controller: &str) -> bool {

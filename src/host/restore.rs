@@ -115,16 +115,10 @@ fn plan(runtime: &Runtime, request: &RestoreRequest, config: &Config, bundle: &P
         config,
         &runtime.machine,
         &Request {
-            id: &request.id,
-            bundle,
             cgroup_driver: request.cgroup_driver,
             rootless: request.rootless,
-            no_pivot: false,
             no_new_keyring: true,
-            preserved_fds: 0,
-            listen_fds: None,
-            terminal_size: None,
-            notify_directory: None,
+            ..Request::new(&request.id, bundle)
         },
     )
 }

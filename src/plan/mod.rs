@@ -58,6 +58,24 @@ pub struct Request<'a> {
     pub notify_directory: Option<&'a Path>,
 }
 
+impl<'a> Request<'a> {
+    /// With nothing beside the configuration.
+    pub fn new(id: &'a str, bundle: &'a Path) -> Self {
+        Self {
+            id,
+            bundle,
+            cgroup_driver: cgroups::Driver::Cgroupfs,
+            rootless: None,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserved_fds: 0,
+            listen_fds: None,
+            terminal_size: None,
+            notify_directory: None,
+        }
+    }
+}
+
 /// Sockets that the runtime got from whoever started it, for the program (sd_listen_fds(3)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenFds {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use corten::config::Config;
 use corten::plan::{Plan, Request};
-use corten::subsystems::cgroups::Driver;
 use corten::{Error, machine::Machine};
 
 /// Every `config.json` that the tests of this repository use, and one that has every property.
@@ -50,17 +49,5 @@ pub fn assert_one_line(error: &Error) {
 
 /// The plan of a container of that configuration, here.
 pub fn plan(config: &Config, machine: &Machine) -> corten::Result<Plan> {
-    let request = Request {
-        id: "fuzz",
-        bundle: Path::new("/bundle"),
-        cgroup_driver: Driver::Cgroupfs,
-        rootless: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserved_fds: 0,
-        listen_fds: None,
-        terminal_size: None,
-        notify_directory: None,
-    };
-    Plan::new(config, machine, &request)
+    Plan::new(config, machine, &Request::new("fuzz", Path::new("/bundle")))
 }
