@@ -10,6 +10,7 @@ use std::fmt;
 
 use log::Level;
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, gettid};
 
 /// The target of the records about the process that logs.
 pub const HOST: &str = "corten::timing";
@@ -56,23 +57,32 @@ pub fn is_wanted() -> bool {
 
 /// Does a phase's work.
 pub fn phase<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    let begin = now();
-    let result = work();
-    tell(name, begin, now());
+    let (result, span) = measured(work);
+    tell(name, span);
     result
 }
 
-/// The time, in nanoseconds, if anybody wants to know.
-pub fn now() -> Option<i64> {
-    // It cannot fail: the clock is always there.
-    let read = || clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec());
-    is_wanted().then(read)
+/// When a thread has done something.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    thread: Pid,
+    begin: i64,
+    end: i64,
 }
 
-/// Says what this thread has done from `begin` to `end`.
-pub fn tell(name: &str, begin: Option<i64>, end: Option<i64>) {
-    if let (Some(begin), Some(end)) = (begin, end) {
-        let phase = Phase { begin, end, thread: nix::unistd::gettid().as_raw(), name: name.to_owned() };
+/// Does some work, and says when if anybody wants to know.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Option<Span>) {
+    // It cannot fail: the clock is always there.
+    let now = || clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec());
+    let begin = is_wanted().then(now);
+    let result = work();
+    (result, begin.map(|begin| Span { thread: gettid(), begin, end: now() }))
+}
+
+/// Tells of a phase, which may have been another thread's.
+pub fn tell(name: &str, span: Option<Span>) {
+    if let Some(Span { thread, begin, end }) = span {
+        let phase = Phase { begin, end, thread: thread.as_raw(), name: name.to_owned() };
         log::trace!(target: HOST, "{phase}");
     }
 }

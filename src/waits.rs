@@ -6,7 +6,7 @@ use crate::layers::lines;
 
 /// What may wait. Reading may, too: on the container's side, of the channel and of FIFOs, whose end of file is the runtime's
 /// death. A thread's end is waited for by who made it.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 16] = [
     "until_ready(",
     "until_any(",
     "poll(",
@@ -18,6 +18,7 @@ const CALLS: [&str; 15] = [
     ".output()",
     "thread::Builder",
     "thread::park(",
+    "pthread_join(",
     "LOCK_EX",
     "connect(",
     "SYS_rt_sigsuspend",
@@ -70,10 +71,8 @@ const WAITS: [(&str, &str, usize, End); 43] = [
     ("subsystems/cgroups/host/watch.rs", "until_any(", 1, Callers),
     ("subsystems/hooks.rs", ".wait()", 2, AtOnce),
     ("subsystems/hooks.rs", "until_any(", 1, Callers),
-    // They make a namespace, or open a file.
-    ("subsystems/namespaces/host.rs", "thread::Builder", 2, AtOnce),
-    // For the thread to have begun; the thread, until who made it wants the namespace or gives up.
-    ("subsystems/namespaces/host.rs", "thread::park(", 2, Callers),
+    // It opens a file.
+    ("subsystems/namespaces/host.rs", "thread::Builder", 1, AtOnce),
     ("subsystems/namespaces/id_maps.rs", ".wait()", 2, AtOnce),
     ("subsystems/namespaces/id_maps.rs", "until_ready(", 1, Deadline),
     ("subsystems/network.rs", "thread::Builder", 1, AtOnce),
@@ -85,6 +84,8 @@ const WAITS: [(&str, &str, usize, End); 43] = [
     ("sys/fd.rs", "poll(", 1, AtOnce),
     ("sys/pidfd.rs", "until_ready(", 2, Deadline),
     ("sys/pidfd.rs", "waitid(", 1, AtOnce),
+    // It makes a namespace.
+    ("sys/thread.rs", "pthread_join(", 1, AtOnce),
     ("sys/wait.rs", "poll(", 1, Deadline),
     ("sys/wait.rs", "until_any(", 1, Deadline),
 ];

@@ -135,6 +135,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     };
     let mut plan = phase("plan", || Plan::new(&config, &runtime.machine, &wishes))?;
     check_rootfs(plan.inside.rootfs())?;
+    let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
     let places = Places {
         console_socket: request.console_socket.as_deref(),
         pidfd_socket: request.pidfd_socket.as_deref(),
@@ -153,7 +154,7 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
 
     let mut launched = false;
     let acts = Acts { runtime, config: &config, root: &root, directory: &claim, handover: &handover, start_by };
-    match acts.carry_out(&mut plan, &mut record, &mut launched) {
+    match acts.carry_out(&mut plan, &mut record, network, &mut launched) {
         Ok((init, channel, terminal)) => {
             Ok(Created { container: Container { record, directory: claim.keep() }, init, channel, terminal })
         }
@@ -182,14 +183,19 @@ struct Acts<'a> {
 
 impl Acts<'_> {
     /// Each guard undoes its own when a later act fails, the last one first. `launched` says whether there was a process.
-    fn carry_out(&self, plan: &mut Plan, record: &mut Record, launched: &mut bool) -> Result<Built> {
+    fn carry_out(
+        &self,
+        plan: &mut Plan,
+        record: &mut Record,
+        network: Option<NewNetwork>,
+        launched: &mut bool,
+    ) -> Result<Built> {
         let mut luggage = Luggage::default();
         if self.start_by == StartBy::AnotherProcess {
             let go = luggage.pack(self.directory.make_fifo(START_PENDING)?);
             let report = luggage.pack(self.directory.make_fifo(REPORT)?);
             plan.inside.start = StartRoute::Fifos { go, report };
         }
-        let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
         let host_mount = UndoMount(record.host_mount.clone());
         let mut cgroups = phase("cgroups", || make_cgroups(plan, record, plan.route.helpers()))?;
         let rdt = make_rdt_groups(plan, record)?;
@@ -212,7 +218,6 @@ impl Acts<'_> {
         };
         // Taken back when the process, which is dropped before, is gone.
         let mut net_devices = Moved::default();
-        network.as_ref().inspect(|network| network.keep_still());
         let errand = ErrandRef::Init(&plan.inside);
         let (mut process, channel) = phase("clone", || spawn::launch(wanted, &body, errand))?;
         *launched = true;

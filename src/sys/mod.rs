@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod script;
 pub mod seccomp;
 pub mod signal;
+pub mod thread;
 pub mod tty;
 pub mod wait;
 pub mod xattr;

@@ -3,9 +3,6 @@
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -22,7 +19,8 @@ use crate::fs::procfs::Procfs;
 use crate::sys;
 use crate::sys::clone::{Child, Then};
 use crate::sys::fd::Luggage;
-use crate::timing;
+use crate::sys::thread::Beside;
+use crate::timing::{self, Span};
 
 /// Opens what is to be joined, and makes the part of the plan that goes inside.
 pub fn open_all(route: &Route, namespaces: &Namespaces, luggage: &mut Luggage) -> Result<InsideNamespaces> {
@@ -108,75 +106,34 @@ pub fn namespace_of(process: impl Display, kind: NamespaceKind) -> Result<OwnedF
 
 /// A network namespace that is being made, by a thread: that takes the kernel longer than all the other namespaces
 /// together (0.6 of 0.8 ms), and the first process needs as long for its own first steps.
+///
+/// Meanwhile a copy of this process may be made, see [`Beside`].
 #[derive(Debug)]
-pub struct NewNetwork {
-    thread: Option<JoinHandle<Made>>,
-    gates: Arc<Gates>,
-}
+pub struct NewNetwork(Beside<(Made, Option<Span>)>);
 
 /// The namespace, or the call that was refused.
 type Made = std::result::Result<OwnedFd, (&'static str, Errno)>;
 
-/// Between them the thread allocates nothing and holds no lock.
-#[derive(Debug, Default)]
-struct Gates {
-    at_work: AtomicBool,
-    may_end: AtomicBool,
-}
-
 impl NewNetwork {
     /// Begins.
     pub fn begin() -> Result<Self> {
-        let gates = Arc::new(Gates::default());
-        let (gates_of_thread, caller) = (Arc::clone(&gates), std::thread::current());
-        let make = move || {
-            gates_of_thread.at_work.store(true, Ordering::Release);
-            caller.unpark();
-            let begin = timing::now();
-            let made = unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| ("unshare(net)", errno)).and_then(|()| {
-                let opened = open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-                opened.map_err(|errno| ("open(\"/proc/thread-self/ns/net\")", errno))
-            });
-            let end = timing::now();
-            while !gates_of_thread.may_end.load(Ordering::Acquire) {
-                std::thread::park();
-            }
-            timing::tell("network namespace", begin, end);
-            made
-        };
-        let thread = std::thread::Builder::new().spawn(make);
-        let thread = thread.or_call(|| "pthread_create")?;
-        Ok(Self { thread: Some(thread), gates })
-    }
-
-    /// From here to [`NewNetwork::finish`] a copy of this process may be made that goes on with this thread alone: the other
-    /// one is in the middle of nothing that the copy would miss.
-    pub fn keep_still(&self) {
-        while !self.gates.at_work.load(Ordering::Acquire) {
-            std::thread::park();
-        }
+        Beside::begin(|| timing::measured(make_network)).map(Self).or_call(|| "pthread_create")
     }
 
     /// Waits for it. The namespace lives as long as it is open.
-    pub fn finish(mut self) -> Result<OwnedFd> {
-        let thread = self.let_go().ok_or_else(|| Error::new(Kind::Failed, "the thread is gone"))?;
-        let made = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    pub fn finish(self) -> Result<OwnedFd> {
+        let (made, span) = self.0.join().ok_or_else(|| Error::new(Kind::Failed, "the thread is gone"))?;
+        timing::tell("network namespace", span);
         made.map_err(|(call, errno)| Error::call(call, errno))
             .within(|| "linux.namespaces: create the network namespace")
     }
-
-    fn let_go(&mut self) -> Option<JoinHandle<Made>> {
-        let thread = self.thread.take()?;
-        self.gates.may_end.store(true, Ordering::Release);
-        thread.thread().unpark();
-        Some(thread)
-    }
 }
 
-impl Drop for NewNetwork {
-    fn drop(&mut self) {
-        self.let_go();
-    }
+/// ORDER: allocates nothing and takes no lock.
+fn make_network() -> Made {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| ("unshare(net)", errno))?;
+    let opened = open(c"/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    opened.map_err(|errno| ("open(\"/proc/thread-self/ns/net\")", errno))
 }
 
 /// Does something in the mount namespace and from the root of a process that has not executed a program yet, with our own

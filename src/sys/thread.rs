@@ -1,0 +1,138 @@
+//! pthread_create(3), for a thread that does one thing beside this one.
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu};
+use nix::unistd::Pid;
+
+/// A thread that does one thing. Unlike one of the standard library's it allocates nothing and takes no lock, from its first to
+/// its last step, if what it does is so: a copy of this process that goes on with one thread misses nothing of it.
+pub struct Beside<T> {
+    id: libc::pthread_t,
+    slot: Box<Slot<T>>,
+    joined: bool,
+}
+
+struct Slot<T> {
+    act: fn() -> T,
+    answer: UnsafeCell<Option<T>>,
+}
+
+/// Enough for a few calls, and glibc's least is 16 KiB.
+const STACK: usize = 64 << 10;
+
+impl<T: Send> Beside<T> {
+    /// Begins, on another processor than this one where we may use others: some schedulers put a new thread behind the one that
+    /// made it, though a processor is idle.
+    pub fn begin(act: fn() -> T) -> nix::Result<Self> {
+        let slot = Box::new(Slot { act, answer: UnsafeCell::new(None) });
+        let data: *const Slot<T> = &raw const *slot;
+        let others = other_processors();
+        // A processor may have been taken from us in between.
+        let id = create(data, others.as_ref()).or_else(|_| create(data, None))?;
+        Ok(Self { id, slot, joined: false })
+    }
+
+    /// Waits for what it answers.
+    pub fn join(mut self) -> Option<T> {
+        self.end();
+        // SAFETY: the thread, which alone wrote here, has ended.
+        unsafe { (*self.slot.answer.get()).take() }
+    }
+}
+
+impl<T> Beside<T> {
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.joined, true) {
+            // SAFETY: it is joinable, and joined once.
+            unsafe { libc::pthread_join(self.id, std::ptr::null_mut()) };
+        }
+    }
+}
+
+impl<T> Drop for Beside<T> {
+    /// What it writes to is ours, so it must have ended.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<T> std::fmt::Debug for Beside<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Beside").finish_non_exhaustive()
+    }
+}
+
+/// Those that we may use, less the one that we are on; `None`: there are none.
+fn other_processors() -> Option<CpuSet> {
+    let (mut processors, here) = (sched_getaffinity(Pid::from_raw(0)).ok()?, sched_getcpu().ok()?);
+    processors.unset(here).ok()?;
+    let is_some = (0..CpuSet::count()).any(|number| processors.is_set(number).unwrap_or(false));
+    is_some.then_some(processors)
+}
+
+fn create<T>(slot: *const Slot<T>, processors: Option<&CpuSet>) -> nix::Result<libc::pthread_t> {
+    let (mut attributes, mut id) = (MaybeUninit::<libc::pthread_attr_t>::uninit(), 0);
+    // SAFETY: the attributes are initialised before they are used and destroyed after it; the set is as large as is said; the
+    // slot outlives the thread, see `Beside`.
+    unsafe {
+        answer(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
+        let mut attributes = attributes.assume_init();
+        let mut made = answer(libc::pthread_attr_setstacksize(&raw mut attributes, STACK));
+        if let Some(processors) = processors {
+            let set = std::ptr::from_ref(processors).cast();
+            made = made.and_then(|()| {
+                answer(libc::pthread_attr_setaffinity_np(&raw mut attributes, size_of::<CpuSet>(), set))
+            });
+        }
+        let made = made.and_then(|()| {
+            answer(libc::pthread_create(&raw mut id, &raw const attributes, run::<T>, slot.cast_mut().cast()))
+        });
+        libc::pthread_attr_destroy(&raw mut attributes);
+        made.map(|()| id)
+    }
+}
+
+extern "C" fn run<T>(slot: *mut c_void) -> *mut c_void {
+    // SAFETY: it is a slot, which nobody else writes to, nor frees, until we have ended.
+    unsafe {
+        let slot = &*slot.cast::<Slot<T>>();
+        *slot.answer.get() = Some((slot.act)());
+    }
+    std::ptr::null_mut()
+}
+
+fn answer(errno: i32) -> nix::Result<()> {
+    if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread() -> (i32, usize) {
+        (nix::unistd::gettid().as_raw(), sched_getcpu().unwrap())
+    }
+
+    #[test]
+    fn answers_from_another_processor() {
+        let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let (thread, processor) = Beside::begin(thread).unwrap().join().unwrap();
+        assert_ne!(thread, nix::unistd::gettid().as_raw());
+        assert!(ours.is_set(processor).unwrap());
+        assert_eq!(sched_getaffinity(Pid::from_raw(0)).unwrap(), ours);
+    }
+
+    #[test]
+    fn one_that_is_dropped_has_ended() {
+        static ENDED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        drop(Beside::begin(|| {
+            nix::poll::poll(&mut [], 50_u8).unwrap();
+            ENDED.store(true, std::sync::atomic::Ordering::Release);
+        }));
+        assert!(ENDED.load(std::sync::atomic::Ordering::Acquire));
+    }
+}
