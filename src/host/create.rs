@@ -23,6 +23,7 @@ use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::cgroups::{Driver, IfDenied, Placement};
 use crate::subsystems::mounts::host::HostMount;
 use crate::subsystems::namespaces::host::NewNetwork;
+use crate::subsystems::namespaces::route::Route;
 use crate::subsystems::net_devices::Moved;
 use crate::subsystems::readiness::{self, Readiness};
 use crate::subsystems::{mounts, namespaces, process, rdt};
@@ -133,9 +134,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         terminal_size: request.terminal_size,
         notify_directory: notify_directory.as_deref(),
     };
+    // Nothing of it outlives us, so it need not wait for the plan, nor for the filter that is compiled there.
+    let network = Route::new(&config.linux.namespaces).network_by_host.then(NewNetwork::begin).transpose()?;
     let mut plan = phase("plan", || Plan::new(&config, &runtime.machine, &wishes))?;
     check_rootfs(plan.inside.rootfs())?;
-    let network = plan.route.network_by_host.then(NewNetwork::begin).transpose()?;
     let places = Places {
         console_socket: request.console_socket.as_deref(),
         pidfd_socket: request.pidfd_socket.as_deref(),
