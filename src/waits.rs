@@ -39,6 +39,7 @@ use End::{AtOnce, Callers, Deadline};
 /// File, call, how often it stands there, end.
 const WAITS: [(&str, &str, usize, End); 43] = [
     ("channel/host_end.rs", "until_any(", 1, Deadline),
+    ("channel/host_end.rs", "until_ready(", 1, AtOnce),
     ("cli/foreground.rs", "poll(", 1, Callers),
     ("cli/foreground.rs", "waitpid(", 1, AtOnce),
     ("cli/output.rs", "until_any(", 1, Callers),
@@ -54,8 +55,6 @@ const WAITS: [(&str, &str, usize, End); 43] = [
     ("host/events.rs", ".wait()", 1, Callers),
     ("host/handover.rs", "connect(", 2, Deadline),
     ("host/spawn.rs", "until_ready(", 1, Deadline),
-    ("host/start.rs", "until_any(", 1, Deadline),
-    ("host/start.rs", "until_ready(", 1, AtOnce),
     // CRIU, as long as it writes memory or reads it; or it has been killed, or its socket has come to its end.
     ("machine/criu/session.rs", ".wait()", 3, Callers),
     ("machine/criu/session.rs", "thread::Builder", 1, AtOnce),
@@ -82,8 +81,9 @@ const WAITS: [(&str, &str, usize, End); 43] = [
     // The placeholder, which dies with who made it.
     ("sys/clone.rs", "SYS_rt_sigsuspend", 1, Callers),
     ("sys/fd.rs", "poll(", 1, AtOnce),
+    ("sys/pidfd.rs", "until_any(", 1, Deadline),
     ("sys/pidfd.rs", "until_ready(", 2, Deadline),
-    ("sys/pidfd.rs", "waitid(", 1, AtOnce),
+    ("sys/pidfd.rs", "waitid(", 2, AtOnce),
     // It makes a namespace.
     ("sys/thread.rs", "pthread_join(", 1, AtOnce),
     ("sys/wait.rs", "poll(", 1, Deadline),

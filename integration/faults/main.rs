@@ -112,6 +112,7 @@ fn points_of(reaper: &Reaper, row: &Row) -> Vec<Point> {
     for made in Stage::new(reaper, row).record() {
         let mut faults = vec![Fault::KillRuntime];
         faults.extend(made.has_child.then_some(Fault::KillChild));
+        faults.extend(made.by_another.then_some(Fault::KillCaller));
         faults.extend(errnos::of(&made.place.call).iter().map(|errno| Fault::Refuse(*errno)));
         let point = |fault| Point { command: row.name.to_owned(), at: (made.place.clone(), fault) };
         points.extend(faults.into_iter().map(point));
@@ -233,6 +234,7 @@ fn report(points: &[Point], results: &Results) -> ExitCode {
         let kind = match point.at.1 {
             Fault::KillRuntime => "runtime killed",
             Fault::KillChild => "child killed",
+            Fault::KillCaller => "caller killed",
             Fault::Refuse(_) => "refused",
         };
         let sum = sums.entry((point.command.clone(), point.at.0.call.clone(), kind)).or_default();

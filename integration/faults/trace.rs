@@ -45,6 +45,8 @@ pub enum Fault {
     KillRuntime,
     /// The container's process that is being made gets one; if none is, the container's first.
     KillChild,
+    /// Who makes the call gets one, though it is neither of them.
+    KillCaller,
     /// The call is not made, and fails.
     Refuse(Errno),
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Fault {
         match self {
             Self::KillRuntime => f.write_str("kill-runtime"),
             Self::KillChild => f.write_str("kill-child"),
+            Self::KillCaller => f.write_str("kill-caller"),
             Self::Refuse(errno) => write!(f, "{errno:?}"),
         }
     }
@@ -66,6 +69,7 @@ impl FromStr for Fault {
         match text {
             "kill-runtime" => Ok(Self::KillRuntime),
             "kill-child" => Ok(Self::KillChild),
+            "kill-caller" => Ok(Self::KillCaller),
             _ => super::errnos::ALL
                 .into_iter()
                 .find(|errno| format!("{errno:?}") == text)
@@ -75,11 +79,12 @@ impl FromStr for Fault {
     }
 }
 
-/// A call that was made, and whether there was a child to kill.
+/// A call that was made, whether there was a child to kill, and whether a third process made the call.
 #[derive(Clone, Debug)]
 pub struct Made {
     pub place: Place,
     pub has_child: bool,
+    pub by_another: bool,
 }
 
 /// What became of a command.
@@ -291,8 +296,9 @@ impl<'a> Tracer<'a> {
             let place = Place { task: task.name.clone(), call, occurrence: *occurrence };
             match self.fault {
                 None => {
-                    let has_child = self.victim().is_some();
-                    self.made.push(Made { place, has_child });
+                    let victim = self.victim();
+                    let by_another = self.processes.contains(&pid) && victim != Some(pid);
+                    self.made.push(Made { place, has_child: victim.is_some(), by_another });
                 }
                 Some((there, fault)) if *there == place => {
                     self.hit = true;
@@ -311,6 +317,7 @@ impl<'a> Tracer<'a> {
         match fault {
             Fault::KillRuntime => deadly(self.host),
             Fault::KillChild => self.victim().into_iter().for_each(deadly),
+            Fault::KillCaller => deadly(pid),
             Fault::Refuse(errno) => {
                 // Whatever close(2) says, the descriptor is closed.
                 if name_of(registers.orig_rax) != "close" {

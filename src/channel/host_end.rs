@@ -64,13 +64,17 @@ impl HostEnd {
         Ok(())
     }
 
-    /// The next message with its descriptor. `None`: the other end is closed: by execve, or because the process is gone.
+    /// The next message of `process` with its descriptor. `None`: the other end is closed, by execve, or the process is gone.
     /// Log messages and phases are logged and not returned.
-    pub fn receive(&self, deadline: Option<Instant>) -> Result<Option<(FromInside, Option<OwnedFd>)>> {
+    pub fn receive(
+        &self,
+        process: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<(FromInside, Option<OwnedFd>)>> {
         loop {
             let mut passed = None;
             let mut header = [0_u8; 4];
-            if !self.read_exact(&mut header, deadline, &mut passed)? {
+            if !self.read_exact(&mut header, process, deadline, &mut passed)? {
                 return Ok(None);
             }
             let length = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
@@ -78,7 +82,7 @@ impl HostEnd {
                 return Err(malformed(&"too long"));
             }
             let mut body = vec![0_u8; length];
-            if !self.read_exact(&mut body, deadline, &mut passed)? {
+            if !self.read_exact(&mut body, process, deadline, &mut passed)? {
                 // A length with nothing behind it: the launch's own report that it was refused something.
                 let (call, errno) = sys::clone::refused(header);
                 return Err(Error::call(call, errno));
@@ -97,12 +101,17 @@ impl HostEnd {
     }
 
     /// `false`: end of file.
-    fn read_exact(&self, buffer: &mut [u8], deadline: Option<Instant>, passed: &mut Option<OwnedFd>) -> Result<bool> {
+    fn read_exact(
+        &self,
+        buffer: &mut [u8],
+        process: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+        passed: &mut Option<OwnedFd>,
+    ) -> Result<bool> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let ready = sys::wait::until_any(&[(self.0.as_fd(), PollFlags::POLLIN)], deadline).or_call(|| "poll")?;
-            if ready.is_none() {
-                return Err(Error::new(Kind::TimedOut, "the container's process did not answer in time"));
+            if !self.has_more(process, deadline)? {
+                return Ok(false);
             }
             match receive_some(self.0.as_fd(), &mut buffer[filled..], passed) {
                 Ok(0) | Err(Errno::ECONNRESET) => return Ok(false),
@@ -112,6 +121,18 @@ impl HostEnd {
             }
         }
         Ok(true)
+    }
+
+    /// Waits for something to read. `false`: there will be nothing. The process' end alone may show that: of a FIFO that only
+    /// the dead had open for writing before we came, and of a socket that a copy of it has, of which it did not tell us.
+    fn has_more(&self, process: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<bool> {
+        let fds = [(self.0.as_fd(), PollFlags::POLLIN), (process, PollFlags::POLLIN)];
+        match sys::wait::until_any(&fds, deadline).or_call(|| "poll")? {
+            None => Err(Error::new(Kind::TimedOut, "the container's process did not answer in time")),
+            Some(0) => Ok(true),
+            // Gone, but perhaps it said something before that.
+            Some(_) => sys::wait::until_ready(&self.0, PollFlags::POLLIN, Instant::now()).or_call(|| "poll"),
+        }
     }
 }
 

@@ -97,6 +97,10 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
+    fn ourselves() -> OwnedFd {
+        sys::pidfd::open(nix::unistd::getpid().as_raw()).unwrap()
+    }
+
     fn soon() -> Option<Instant> {
         Instant::now().checked_add(Duration::from_secs(5))
     }
@@ -119,18 +123,32 @@ mod tests {
         let failed = FromInside::Failed(Error::new(Kind::Busy, "cause").within("doing"));
         inside.send(&failed).unwrap();
         drop(inside);
-        assert!(matches!(host.receive(soon()).unwrap(), Some((FromInside::Ready, None))));
-        assert!(matches!(host.receive(soon()).unwrap(), Some((FromInside::Terminal { .. }, Some(_)))));
-        assert_eq!(host.receive(soon()).unwrap().unwrap().0, failed);
-        assert!(host.receive(soon()).unwrap().is_none());
+        let process = ourselves();
+        let receive = || host.receive(process.as_fd(), soon()).unwrap();
+        assert!(matches!(receive(), Some((FromInside::Ready, None))));
+        assert!(matches!(receive(), Some((FromInside::Terminal { .. }, Some(_)))));
+        assert_eq!(receive().unwrap().0, failed);
+        assert!(receive().is_none());
     }
 
     #[test]
     fn silence_ends_at_the_deadline_and_a_dead_runtime_is_noticed() {
         let (host, inside) = pair().unwrap();
-        let error = host.receive(Instant::now().checked_add(Duration::from_millis(10))).unwrap_err();
+        let deadline = Instant::now().checked_add(Duration::from_millis(10));
+        let error = host.receive(ourselves().as_fd(), deadline).unwrap_err();
         assert_eq!(error.kind(), Kind::TimedOut);
         drop(host);
         assert_eq!(inside.wait_for_go().unwrap_err().kind(), Kind::ProcessGone);
+    }
+
+    #[test]
+    fn a_dead_process_is_noticed_though_another_has_its_end() {
+        let (host, inside) = pair().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = sys::pidfd::open(child.id().try_into().unwrap()).unwrap();
+        inside.send(&FromInside::Ready).unwrap();
+        child.wait().unwrap();
+        assert!(matches!(host.receive(process.as_fd(), soon()).unwrap(), Some((FromInside::Ready, None))));
+        assert!(host.receive(process.as_fd(), soon()).unwrap().is_none());
     }
 }

@@ -68,7 +68,8 @@ impl Conversation<'_> {
                 Some(_) => Some(handover::PATIENCE),
                 None => self.plan.hooks.create_container.is_empty().then_some(PATIENCE),
             };
-            let message = phase("wait for the process", || self.channel.receive(patience.map(within)));
+            let process = self.launched.process()?.pidfd.as_fd();
+            let message = phase("wait for the process", || self.channel.receive(process, patience.map(within)));
             match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::MapsPlease, _)) => {
                     self.write_maps()?;

@@ -1,6 +1,6 @@
 //! `exec`: a further process in a container.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -328,7 +328,8 @@ impl Conversation<'_> {
         let (mut terminal, mut listener) = (None, None);
         loop {
             let patience = if listener.is_some() { patience.map(|_| handover::PATIENCE) } else { patience };
-            let message = phase("wait for the process", || channel.receive(patience.map(within)));
+            let process = launched.process()?.pidfd.as_fd();
+            let message = phase("wait for the process", || channel.receive(process, patience.map(within)));
             match message.map_err(|error| seccomp::host::explain(error, None, listener))? {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {
                     launched.replace(Child { pid: pid_of(&pidfd)?, pidfd })?;

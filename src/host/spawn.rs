@@ -158,7 +158,7 @@ impl Launched {
         if !sys::wait::until_ready(&child.pidfd, PollFlags::POLLIN, within(DEATH)).unwrap_or(false) {
             return "closed its end of the channel and lives".to_owned();
         }
-        match sys::pidfd::reap(&child.pidfd) {
+        match sys::pidfd::obituary(&child.pidfd) {
             Ok(Ended::Exited(status)) => format!("ended with status {status} without a word"),
             Ok(Ended::Killed(libc::SIGKILL)) if self.lacked_memory() => LACKED_MEMORY.to_owned(),
             Ok(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
@@ -187,7 +187,33 @@ impl Drop for Launched {
         if let Err(error) = killed {
             log::warn!("after a failed create: {error}");
         }
+        // An intermediate process may have made the first one and not told us of it. They are a group.
+        if let Err(errno) = sys::pidfd::end_group(child.pid) {
+            log::warn!("after a failed create: kill(-{}): {errno}", child.pid);
+        }
         // Whoever already reaped it did no harm.
         let _ = sys::pidfd::reap(&child.pidfd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn who_made_a_copy_and_did_not_tell_is_ended_with_it() {
+        let sleeper = |group| Command::new("sleep").arg("60").process_group(group).spawn().unwrap();
+        let mut intermediate = sleeper(0);
+        let pid = i32::try_from(intermediate.id()).unwrap();
+        let mut copy = sleeper(pid);
+        let pidfd = sys::pidfd::open(pid).unwrap();
+        intermediate.kill().unwrap();
+        drop(Launched::adopt(Child { pid, pidfd }, Placement::default()));
+        for child in [&mut intermediate, &mut copy] {
+            assert_eq!(child.try_wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        }
     }
 }

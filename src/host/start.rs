@@ -2,10 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::poll::PollFlags;
 
 use super::container::{Container, within};
 use super::delete;
@@ -110,32 +109,16 @@ pub(super) fn see_it_execute(report: &HostEnd, process: &OwnedFd, patience: Opti
     let mut executing = false;
     loop {
         let patience = if executing { Some(PATIENCE) } else { patience };
-        match receive(report, process, patience.map(within))? {
-            Some(FromInside::Executing) => executing = true,
-            Some(FromInside::Failed(error)) => return Err(error),
-            Some(message) => {
+        match report.receive(process.as_fd(), patience.map(within))? {
+            Some((FromInside::Executing, _)) => executing = true,
+            Some((FromInside::Failed(error), _)) => return Err(error),
+            Some((message, _)) => {
                 return Err(Error::new(Kind::Failed, format!("unexpected message {message:?}")));
             }
             // Gone after that word: either the program runs, or it ran and has ended already. Both are success.
             None if executing => return Ok(()),
             None => {
                 return Err(Error::new(Kind::ProcessGone, "the process died before it executed the program"));
-            }
-        }
-    }
-}
-
-/// A FIFO that only the dead had open for writing shows no end of file to somebody who came before them; the process does.
-fn receive(report: &HostEnd, init: &OwnedFd, deadline: Option<Instant>) -> Result<Option<FromInside>> {
-    let fds = [(report.as_fd(), PollFlags::POLLIN), (init.as_fd(), PollFlags::POLLIN)];
-    match sys::wait::until_any(&fds, deadline).or_call(|| "poll(report)")? {
-        None => Err(Error::new(Kind::TimedOut, "the first process does not execute the program")),
-        Some(0) => Ok(report.receive(deadline)?.map(|(message, _)| message)),
-        // Gone, but perhaps it said something before that.
-        Some(_) => {
-            match sys::wait::until_ready(report, PollFlags::POLLIN, Instant::now()).or_call(|| "poll(report)")? {
-                true => Ok(report.receive(deadline)?.map(|(message, _)| message)),
-                false => Ok(None),
             }
         }
     }

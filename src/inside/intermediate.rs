@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid, setpgid};
 
 use super::init;
 use crate::channel::{FromInside, InsideEnd};
@@ -36,6 +36,8 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan, route: &Intermediate) -> Resu
         namespaces::inside::become_root()?;
         nix::sys::prctl::set_dumpable(false).or_call(|| "prctl(PR_SET_DUMPABLE)")?;
     }
+    // By its group the host finds the copy, if we are killed before we could tell of it.
+    setpgid(Pid::from_raw(0), Pid::from_raw(0)).or_call(|| "setpgid")?;
     match sys::clone::copy_as_sibling(route.clone)
         .or_call(|| format!("clone3({:#x}|CLONE_PARENT) by {}", route.clone, getpid()))
         .within(|| "linux.namespaces: create the first process")?

@@ -108,6 +108,9 @@ impl LastSteps<'_> {
         lsm.write(script);
         close_all_but(self.kept().collect(), *preserved_fds, script);
         let copying = self.becoming.by_copy.then(|| -> Result<Copying> {
+            // By it the host finds the copy, if we are killed before we could tell of it.
+            let refused = script.frame(Refusal::of("setpgid"));
+            script.set_group(refused);
             // KERNEL: ENOMEM is also what a pid namespace says whose first process has ended.
             let refusal = Refusal::of("clone3(CLONE_PARENT)").within("join the pid namespace");
             let gone = "the container's first process may be gone";

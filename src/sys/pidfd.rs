@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 /// A descriptor of the process `pid` (since 5.3). Whether it is the process that was meant, the caller must check
 /// *afterwards*, by its start time.
@@ -48,11 +50,44 @@ pub fn reap(pidfd: impl AsFd) -> nix::Result<Ended> {
     if !super::wait::until_ready(&pidfd, PollFlags::POLLIN, Instant::now() + PATIENCE)? {
         return Err(Errno::ETIMEDOUT);
     }
+    how_it_ended(pidfd, WaitPidFlag::empty())
+}
+
+/// The same, and leaves it to be reaped: nobody else gets its id.
+pub fn obituary(pidfd: impl AsFd) -> nix::Result<Ended> {
+    how_it_ended(pidfd, WaitPidFlag::WNOWAIT)
+}
+
+fn how_it_ended(pidfd: impl AsFd, flags: WaitPidFlag) -> nix::Result<Ended> {
     loop {
-        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL | flags) {
             Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Killed(signal as i32)),
             Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Kills the process group `id`, and reaps those of it who are our own children, none of whom needs to be known. The id must
+/// be nobody else's by now: that of a child of ours that was not reaped before.
+pub fn end_group(id: i32) -> nix::Result<()> {
+    let id = Pid::from_raw(id);
+    match killpg(id, Signal::SIGKILL) {
+        Ok(()) => {}
+        Err(Errno::ESRCH) => return Ok(()),
+        Err(errno) => return Err(errno),
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match waitid(Id::PGid(id), WaitPidFlag::WEXITED | WaitPidFlag::__WALL | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => return Err(Errno::ETIMEDOUT),
+            // There is no descriptor of them to wait for.
+            Ok(WaitStatus::StillAlive) => {
+                super::wait::until_any(&[], Some(Instant::now() + Duration::from_millis(1)))?;
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(()),
             Err(errno) => return Err(errno),
         }
     }

@@ -218,6 +218,11 @@ impl Script {
         DescriptorMessage { header, descriptor: control.plus(16), length: message.len().cast_signed() as i64 }
     }
 
+    /// Begins a process group.
+    pub fn set_group(&mut self, refused: Frame) {
+        self.call(libc::SYS_setpgid, &[int(0), int(0)], refused);
+    }
+
     /// setsid(2).
     pub fn set_session(&mut self, refused: Frame) {
         self.call(libc::SYS_setsid, &[], refused);
