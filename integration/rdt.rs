@@ -132,7 +132,7 @@ impl Tree {
     }
 }
 
-fn strace_can_poke() -> bool {
+pub fn strace_can_poke() -> bool {
     let poke = "inject=fstatfs:poke_exit=@arg2=00";
     Run::new("strace").args(["--quiet=all", "-o", "/dev/null", "-e", poke, "true"]).output().status.success()
 }

@@ -3,10 +3,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use serde_json::json;
 
+use crate::rdt::strace_can_poke;
 use crate::support::cgroup::{self, View};
+use crate::support::run::{Output, Running};
+use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
 
 /// A filesystem of its own for the state, for as long as this lives.
@@ -39,7 +44,7 @@ fn create_quietly(bundle: &Bundle) -> (bool, String) {
     let said = bundle.path("said");
     let _ = fs::remove_file(&said);
     let file = || fs::File::create_new(&said).unwrap();
-    let output = bundle.command("create").stdout_to(std::process::Stdio::null()).stderr_to(file()).output();
+    let output = bundle.command("create").stdout_to(Stdio::null()).stderr_to(file()).output();
     (output.status.success(), fs::read_to_string(&said).unwrap())
 }
 
@@ -175,6 +180,11 @@ fn many_containers_from_eight_workers() {
     });
 }
 
+/// Several times, one after the other.
+fn joins(container: &Container) -> [Output; 5] {
+    [(); 5].map(|()| container.runtime("exec").args([&container.id, "true"]).output())
+}
+
 fn is_deleted_by_force(container: &Container) {
     let delete = container.runtime("delete").args(["--force", &container.id]).spawn();
     while !delete.ends_within(std::time::Duration::from_millis(50)) {
@@ -196,15 +206,61 @@ fn a_fork_bomb_is_joined_and_deleted() {
         limited.args(&["sh", "-c", "for i in $(seq 300); do sleep 600 & done; wait"])
     };
     let container = bomb.start();
-    for _ in 0..5 {
+    for output in joins(&container) {
         // There may be room for it or not; it says which.
-        let output = container.runtime("exec").args([&container.id, "true"]).output();
         assert!(
             output.status.success() || output.stderr.lines().count() == 1 || output.status.code() == Some(2),
             "{output:#?}"
         );
     }
     is_deleted_by_force(&container);
+}
+
+#[test]
+fn a_container_that_is_out_of_memory_is_joined_and_deleted() {
+    requires!(cgroup::has("memory"), "the memory controller");
+    // The killer takes the largest, which is not the first process.
+    let bundle = Bundle::sh("(while :; do tail /dev/zero; done) 2>/dev/null & exec sleep 600");
+    let limit = json!({"limit": 16 << 20, "swap": 16 << 20});
+    let container = bundle.set("/linux/resources/memory", limit).start();
+    let events = cgroup::file("memory", &container.cgroup, "memory.oom_control", "memory.events");
+    let kills = || -> u64 {
+        let text = fs::read_to_string(&events).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().trim().parse().unwrap()
+    };
+    until("the first kill", || Some(kills()).filter(|kills| *kills > 0));
+    let before = kills();
+    for output in joins(&container) {
+        // Whoever is killed for it, it is no fault of the others.
+        let is_said = output.stderr.lines().count() == 1 && output.stderr.contains("lack of memory");
+        assert!(output.status.success() || output.status.code() == Some(128 + 9) || is_said, "{output:#?}");
+    }
+    assert!(kills() > before, "it was out of memory meanwhile");
+    is_deleted_by_force(&container);
+}
+
+/// As where files are on a server far away: whatever the runtime does with a file or a descriptor begins 10 ms later.
+#[test]
+fn slow_storage() {
+    differs!(Runc | Crun, "is not what this is about");
+    requires!(strace_can_poke(), "an strace that can delay calls");
+    let delay = ["strace", "--quiet=all", "-o", "/dev/null", "-e", "inject=%file,%desc:delay_enter=10000"];
+    let bundle = Bundle::idle().all_through(delay.map(str::to_owned));
+    bundle.write();
+    let create = || bundle.command("create").stdout_to(Stdio::null()).stderr_to(Stdio::null()).spawn();
+    let won = [create(), create()].into_iter().map(Running::wait).filter(|output| output.status.success()).count();
+    assert_eq!(won, 1);
+    let exec = |word: &str| bundle.runtime("exec").args([&bundle.id, "echo", word]).output().ok().stdout;
+    assert_eq!(exec("created"), "created\n");
+    for command in ["start", "pause", "resume"] {
+        bundle.call(command).ok().silent();
+    }
+    assert_eq!(exec("running"), "running\n");
+    let deletes = [(); 2].map(|()| bundle.runtime("delete").args(["--force", &bundle.id]).spawn());
+    for delete in deletes {
+        delete.wait().ok();
+    }
+    bundle.assert_nothing_left();
 }
 
 #[test]
