@@ -183,16 +183,25 @@ const LACKED_MEMORY: &str = "was killed for lack of memory (raise linux.resource
 impl Drop for Launched {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let killed = kill_and_wait(&child.pidfd).and_then(|()| cgroups::kill_all(&self.cgroups));
+        let killed = kill_and_wait(&child.pidfd)
+            .and_then(|()| cgroups::kill_all(&self.cgroups))
+            .and_then(|()| end_copy_of(&child));
         if let Err(error) = killed {
             log::warn!("after a failed create: {error}");
         }
-        // An intermediate process may have made the first one and not told us of it. They are a group.
-        if let Err(errno) = sys::pidfd::end_group(child.pid) {
-            log::warn!("after a failed create: kill(-{}): {errno}", child.pid);
-        }
         // Whoever already reaped it did no harm.
         let _ = sys::pidfd::reap(&child.pidfd);
+    }
+}
+
+/// An intermediate process may have made the first one and not told us of it. They are a group, whose id is nobody else's as
+/// long as the dead one is not reaped.
+fn end_copy_of(dead: &Child) -> Result<()> {
+    match sys::pidfd::obituary(&dead.pidfd) {
+        Ok(_) => sys::pidfd::end_group(dead.pid).or_call(|| format!("kill(-{}, SIGKILL)", dead.pid)),
+        // An embedder that waits for all its children was faster.
+        Err(Errno::ECHILD) => Ok(()),
+        Err(errno) => Err(Error::call("waitid(first process)", errno)),
     }
 }
 
