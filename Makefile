@@ -114,7 +114,8 @@ engine-tests: lint-packages
 
 # The same tests in guests with systemd (integration/vm), one with all controllers on cgroup v2 and AppArmor, one with v1 and
 # SELinux, and what they showed together: which test was skipped in which run and why. Fails if one was skipped in all of them.
-# And engines there, whose cgroups systemd makes: of their cases those for which that makes a difference.
+# What systemd and CRIU have a part in is killed and refused there (docs/faults.md). And engines, whose cgroups systemd makes: of
+# their cases those for which that makes a difference.
 OTHER := systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 apparmor=0 security=selinux selinux=1 enforcing=0
 GUEST_CASES := ::limits update_limits isolation::memory cgroup_namespace life::pause life::stop ::stats ::resources \
     from_creation_to_removal exec::prints left_processes stops_and_goes containerd::checkpoint
@@ -123,6 +124,7 @@ GUEST_REPORTS := $(addprefix $(GUEST)/reports/,guest user session v1 selinux)
 test-guest: guest
 	status=0; \
 	integration/vm/vm run $(GUEST) '/mnt/passes unified' || status=$$?; \
+	integration/vm/vm run $(GUEST) '/mnt/passes faults' || status=$$?; \
 	integration/vm/vm run $(GUEST) 'CORTEN_CASES="$(GUEST_CASES)" /mnt/passes engines' || status=$$?; \
 	CORTEN_VM_ARGUMENTS='$(OTHER)' integration/vm/vm run $(GUEST) '/mnt/passes other' || status=$$?; \
 	exit $$status
@@ -133,9 +135,9 @@ test-guest: guest
 engines-guest: guest
 	integration/vm/vm run $(GUEST) 'CORTEN_CASES="$(FILTER)" /mnt/passes engines'
 
-guest: tests engine-tests
+guest: tests engine-tests fault-tests
 	rm -rf $(GUEST) && mkdir -p $(GUEST)
-	cp $(DEBUG) $(TESTS) $(ENGINE_TESTS) integration/suite integration/vm/passes integration/vm/for-root $(GUEST)
+	cp $(DEBUG) $(TESTS) $(FAULTS) $(ENGINE_TESTS) integration/suite integration/vm/passes integration/vm/for-root $(GUEST)
 	cp integration/engines/suite $(GUEST)/engines-suite
 
 # Each target of integration/fuzz for so many seconds, two at a time.

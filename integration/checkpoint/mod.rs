@@ -8,7 +8,6 @@ mod state;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -16,17 +15,9 @@ use crate::support::run::{Output, Run};
 use crate::support::wait::until;
 use crate::support::{Bundle, Container};
 
-/// Whether there is CRIU, and a kernel and rights for it.
-fn is_here() -> bool {
-    static IS_HERE: LazyLock<bool> = LazyLock::new(|| {
-        rustix::process::geteuid().is_root() && Run::new("sh").args(["-c", "criu check"]).output().status.success()
-    });
-    *IS_HERE
-}
-
 macro_rules! requires_criu {
     () => {
-        crate::support::requires!(crate::checkpoint::is_here(), "CRIU, and a kernel and rights for it");
+        crate::support::requires!(crate::support::criu::is_here(), "CRIU, and a kernel and rights for it");
     };
 }
 use requires_criu;

@@ -4,17 +4,18 @@ use std::ffi::OsString;
 
 use serde_json::json;
 
-use crate::support::Bundle;
-use crate::support::cgroup;
 use crate::support::run::Run;
+use crate::support::{Bundle, cgroup, criu, systemd};
 
 /// A status that `state` tells; empty: it knows no such container.
 pub type Status = &'static str;
 
-/// A command. A further one, checkpoint say, is a row in [`COMMANDS`].
+/// A command. A further one is a row in [`COMMANDS`].
 pub struct Row {
-    /// In the table.
+    /// In the table: the command, and behind a dash what is special about it.
     pub name: &'static str,
+    /// Whether this machine has what it needs.
+    pub applies: fn() -> bool,
     pub bundle: fn() -> Bundle,
     /// Commands that bring the container to where this one begins.
     pub before: &'static [&'static str],
@@ -32,6 +33,7 @@ pub struct Row {
 
 const ROW: Row = Row {
     name: "",
+    applies: || true,
     bundle: plain,
     before: &[],
     command: |bundle| bundle.command("create"),
@@ -124,6 +126,48 @@ pub const COMMANDS: &[Row] = &[
         refused: &["running", "stopped", ""],
         ..ROW
     },
+    Row {
+        name: "checkpoint",
+        applies: criu::is_here,
+        bundle: || with_streams_of_its_own(plain()),
+        before: &["create", "start"],
+        command: |bundle| {
+            let images = bundle.path("images");
+            let _ = std::fs::remove_dir_all(&images);
+            bundle.runtime("checkpoint").arg("--image-path").arg(images).arg(&bundle.id)
+        },
+        done: &[""],
+        // When it cannot be deleted.
+        refused: &["running", "stopped", ""],
+        ..ROW
+    },
+    Row {
+        name: "create-systemd",
+        applies: systemd::is_here,
+        bundle: in_scope,
+        done: &["created"],
+        refused: &[""],
+        ..ROW
+    },
+    Row {
+        name: "run-systemd",
+        applies: systemd::is_here,
+        bundle: || in_scope().args(&["true"]),
+        command: |bundle| bundle.command("run"),
+        done: &[""],
+        refused: &["", "stopped"],
+        ..ROW
+    },
+    Row {
+        name: "delete-systemd",
+        applies: systemd::is_here,
+        bundle: in_scope,
+        before: &["create", "start"],
+        command: |bundle| bundle.runtime("delete").args(["--force", &bundle.id]),
+        done: &[""],
+        refused: &["running", "stopped", ""],
+        ..ROW
+    },
 ];
 
 fn on(bundle: &Bundle, command: &str, arguments: &[&str]) -> Run {
@@ -165,6 +209,15 @@ fn plain() -> Bundle {
 
 fn in_user_namespace() -> Bundle {
     plain().user_namespace(100_000).remove("/linux/resources/devices")
+}
+
+/// CRIU does not take files of the host's along.
+fn with_streams_of_its_own(bundle: Bundle) -> Bundle {
+    bundle.through(["sh", "-c", "exec \"$@\" </dev/null >/dev/null 2>&1", "_"])
+}
+
+fn in_scope() -> Bundle {
+    systemd::in_default_slice(plain())
 }
 
 fn with_hooks() -> Bundle {

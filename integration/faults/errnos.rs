@@ -7,7 +7,7 @@ use nix::errno::Errno::{self, EAGAIN, EBUSY, EINTR, EIO, EMFILE, ENOMEM, ENOSPC,
 pub const ALL: [Errno; 8] = [EINTR, EAGAIN, ENOMEM, ENOSPC, EIO, EMFILE, EPERM, EBUSY];
 
 /// In the order of their names. The calls of the mount API have pages in later editions only.
-const TABLE: [(&str, &[Errno]); 134] = [
+const TABLE: [(&str, &[Errno]); 137] = [
     ("accept4", &[EINTR, EAGAIN, ENOMEM, EMFILE, EPERM]),
     ("access", &[ENOMEM, EIO, EPERM]),
     ("arch_prctl", &[EPERM]),
@@ -40,8 +40,10 @@ const TABLE: [(&str, &[Errno]); 134] = [
     ("fchown", &[ENOMEM, EIO, EPERM]),
     ("fchownat", &[ENOMEM, EIO, EPERM]),
     ("fcntl", &[EINTR, EAGAIN, EMFILE, EPERM, EBUSY]),
+    ("fgetxattr", &[ENOMEM]),
     ("flock", &[EINTR]),
     ("fsconfig", &[ENOMEM, EPERM, EBUSY]),
+    ("fsetxattr", &[ENOMEM, ENOSPC, EPERM]),
     ("fsmount", &[ENOMEM, EMFILE, EPERM, EBUSY]),
     ("fsopen", &[ENOMEM, EMFILE, EPERM]),
     ("fstatfs", &[EINTR, ENOMEM, EIO]),
@@ -126,6 +128,7 @@ const TABLE: [(&str, &[Errno]); 134] = [
     ("setresuid", &[EAGAIN, EPERM]),
     ("setsid", &[EPERM]),
     ("setsockopt", &[]),
+    ("shutdown", &[]),
     ("sigaltstack", &[ENOMEM, EPERM]),
     ("signalfd4", &[ENOMEM, EMFILE]),
     ("socket", &[ENOMEM, EMFILE]),
@@ -159,7 +162,7 @@ pub fn names_of(call: &str) -> &[&str] {
         "clone3" => &["clone"],
         "execve" => &["exec:"],
         "faccessat2" => &["access"],
-        "fcntl" => &["dup"],
+        "fcntl" => &["dup", "opendir"],
         "getdents64" => &["readdir", "read"],
         "mknodat" => &["mkfifoat"],
         "mkdirat" => &["mkdir"],
@@ -173,7 +176,7 @@ pub fn names_of(call: &str) -> &[&str] {
         "recvmsg" => &["read(channel)"],
         "signalfd4" => &["signalfd"],
         "statx" => &["remove"],
-        "sendmsg" => &["send"],
+        "sendmsg" | "sendto" => &["send"],
         "umount2" => &["umount"],
         "unlinkat" => &["rmdir", "unlink", "remove"],
         _ => &[],

@@ -3,11 +3,13 @@
 //! A command is run once under ptrace(2) to learn its calls (`trace`). Then, for each call, it is run again, and there it gets
 //! a SIGKILL, or the container's process does, or the call is not made and fails, with each error that its man page has
 //! (`errnos`). After that `state`, `list` and `delete --force` must do what they always do, the command must have said
-//! what is true, an error must name the call, and the machine must be as before (`verdict`).
+//! what is true, an error must name the call, and the machine must be as before (`verdict`, `belongings`).
 //!
 //! ```text
-//! faults [--points N] [--only WORDS] [--list]     a table; without N all points; with WORDS only those with these words
+//! faults [--points N] [--commands PART] [--only WORDS] [--list]
 //! ```
+//!
+//! A table: without N all points; with PART those of the commands with this in their names; with WORDS those with these words.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +23,7 @@
 )]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+mod belongings;
 mod commands;
 mod errnos;
 mod reaper;
@@ -75,11 +78,12 @@ fn main() -> ExitCode {
         work();
         return ExitCode::SUCCESS;
     }
+    let part = value_of("--commands").map_or("", String::as_str);
     if has("--record") {
-        record().iter().for_each(|point| println!("{point}"));
+        record(part).iter().for_each(|point| println!("{point}"));
         return ExitCode::SUCCESS;
     }
-    let mut points = all_points();
+    let mut points = all_points(part);
     if let Some(words) = value_of("--only") {
         points.retain(|point| point.to_string().contains(words.as_str()));
     }
@@ -90,21 +94,25 @@ fn main() -> ExitCode {
         points.iter().for_each(|point| println!("{point}"));
         return ExitCode::SUCCESS;
     }
+    let before = belongings::all();
     let results = try_all(&points);
-    report(&points, &results)
+    report(&points, &results, &belongings::left_since(&before))
 }
 
 /// In a process of its own: whoever is left behind becomes its child.
-fn all_points() -> Vec<Point> {
-    let output =
-        Command::new(std::env::current_exe().unwrap()).arg("--record").stderr(Stdio::inherit()).output().unwrap();
+fn all_points(part: &str) -> Vec<Point> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--record", "--commands", part]).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "recording failed");
     String::from_utf8(output.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect()
 }
 
-fn record() -> Vec<Point> {
+fn record(part: &str) -> Vec<Point> {
     let reaper = Reaper::new();
-    COMMANDS.iter().flat_map(|row| points_of(&reaper, row)).collect()
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        COMMANDS.iter().filter(|row| row.name.contains(part)).partition(|row| (row.applies)());
+    elsewhere.iter().for_each(|row| eprintln!("{}: not on this machine", row.name));
+    here.into_iter().flat_map(|row| points_of(&reaper, row)).collect()
 }
 
 fn points_of(reaper: &Reaper, row: &Row) -> Vec<Point> {
@@ -221,7 +229,7 @@ struct Sum {
 }
 
 /// A line for each command and each call that it makes: how many points there are of each kind of fault, and how many were clean.
-fn report(points: &[Point], results: &Results) -> ExitCode {
+fn report(points: &[Point], results: &Results, left: &[String]) -> ExitCode {
     let mut sums: BTreeMap<(String, String, &str), Sum> = BTreeMap::new();
     let mut total = Sum::default();
     let mut not_reached = 0;
@@ -248,5 +256,6 @@ fn report(points: &[Point], results: &Results) -> ExitCode {
         println!("{command:14} {call:18} {kind:16} {:6} {:6}", sum.tried, sum.clean);
     }
     println!("\n{} points tried, {} clean; {not_reached} were not reached again", total.tried, total.clean);
-    ExitCode::from(u8::from(total.clean != total.tried || total.tried == 0))
+    left.iter().for_each(|it| println!("left: {it}"));
+    ExitCode::from(u8::from(total.clean != total.tried || total.tried == 0 || !left.is_empty()))
 }

@@ -261,14 +261,16 @@ fn is_told_otherwise(line: &str, place: &Place, errno: Errno) -> bool {
         return true;
     }
     // Rust's library makes a process in many steps, and has one error for all.
-    if line.contains(" hook #") && line.contains(": exec: ") {
+    if [" hook #", " criu: "].iter().any(|whose| line.contains(whose)) && line.contains(": exec: ") {
         return line.contains(&in_words(errno));
     }
     match place.call.as_str() {
         // What a thread needs, the C library asks for, and has one error for all.
         "clone3" | "mmap" | "mprotect" => line.contains("pthread_create"),
         // The deadline of a socket.
-        "sendmsg" => errno == Errno::EAGAIN && line.contains("in time"),
+        "sendmsg" => {
+            errno == Errno::EAGAIN && ["in time", "did not come within"].iter().any(|late| line.contains(late))
+        }
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
+pub mod criu;
 pub mod holder;
 pub mod manager;
 pub mod mountinfo;

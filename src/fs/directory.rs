@@ -117,9 +117,13 @@ impl Directory {
     }
 
     fn entries(&self, kind: Type) -> Result<Vec<OsString>> {
-        let listing = || -> nix::Result<Vec<OsString>> {
+        let mut directory = match Dir::openat(&self.0, ".", DIRECTORY, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(Vec::new()),
+            other => other.or_call(|| "opendir")?,
+        };
+        let mut listing = || -> nix::Result<Vec<OsString>> {
             let mut names = Vec::new();
-            for entry in Dir::openat(&self.0, ".", DIRECTORY, Mode::empty())?.iter() {
+            for entry in directory.iter() {
                 let entry = entry?;
                 let name = OsStr::from_bytes(entry.file_name().to_bytes());
                 if entry.file_type() == Some(kind) && name != "." && name != ".." {

@@ -260,7 +260,7 @@ fn spawn(socket: &OwnedFd, surroundings: &Surroundings<'_>) -> Result<(Child, Ve
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, spawning);
-        let thread = thread.map_err(|error| Error::io("start a thread", &error))?;
+        let thread = thread.map_err(|error| Error::io("pthread_create", &error))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
