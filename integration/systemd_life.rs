@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::json;
 
+use crate::rdt::strace_can_poke;
 use crate::support::cgroup::{self, View};
 use crate::support::run::{Output, Run};
 use crate::support::systemd::{
@@ -304,4 +305,16 @@ fn the_users_manager_is_found_and_remembered() {
     delete.output().ok().silent();
     bundle.assert_nothing_left();
     assert_eq!(units(&scope), "");
+}
+
+/// The runtime goes on a second after it has ended the placeholder. By then systemd has taken the group away, in which nobody is.
+#[test]
+fn a_first_process_that_fails_at_once() {
+    differs!(Runc | Crun, "has no placeholder");
+    requires!(is_here() && cgroup::has("pids"), "systemd and the pids controller");
+    requires!(strace_can_poke(), "an strace that can delay calls");
+    let delay = ["strace", "--quiet=all", "-o", "/dev/null", "-e", "inject=waitid:delay_exit=1000000"];
+    let bundle = in_default_slice(Bundle::idle()).set("/linux/resources/pids/limit", 50);
+    let bundle = bundle.mount("/nowhere", "no-such-filesystem", "none", &[]).through(delay.map(str::to_owned));
+    bundle.create_fails().says("no such device");
 }

@@ -117,11 +117,15 @@ impl Cgroups {
         oom_kills(&Placement { groups, ..Placement::default() })
     }
 
-    /// The first process is inside: nobody else is needed there.
+    /// The first process is inside: nobody else is needed there. If it has ended already, systemd takes the group away: what the
+    /// process says of its end is to be heard.
     pub fn dismiss_helpers(&mut self) -> Result<()> {
         self.placeholder = None;
         let again = std::mem::take(&mut self.after_helpers);
-        again.iter().try_for_each(|limit| self.write(limit))
+        match again.iter().try_for_each(|limit| self.write(limit)) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
     }
 
     /// Attaches the device program to the v2 group.
