@@ -188,7 +188,7 @@ fn more_ids_take_a_helper() {
     // The machine may have it.
     let bundle = sh("true").set("/linux/uidMappings", map).through(["env", "PATH=/no/where"]);
     let refusal = bundle.create_fails();
-    refusal.names("linux.uidMappings").because("newuidmap: exec: ").because("(a user who maps more");
+    refusal.names("linux.uidMappings").because("newuidmap: fork/exec: ").because("(a user who maps more");
 }
 
 #[test]

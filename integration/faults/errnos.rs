@@ -160,6 +160,7 @@ pub fn of(call: &str) -> &'static [Errno] {
 pub fn names_of(call: &str) -> &[&str] {
     match call {
         "clone3" => &["clone"],
+        "clone" => &["fork/exec:"],
         "execve" => &["exec:"],
         "faccessat2" => &["access"],
         "fcntl" => &["dup", "opendir"],

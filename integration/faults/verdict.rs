@@ -261,7 +261,7 @@ fn is_told_otherwise(line: &str, place: &Place, errno: Errno) -> bool {
         return true;
     }
     // Rust's library makes a process in many steps, and has one error for all.
-    if [" hook #", " criu: "].iter().any(|whose| line.contains(whose)) && line.contains(": exec: ") {
+    if [" hook #", " criu: "].iter().any(|whose| line.contains(whose)) && line.contains(": fork/exec: ") {
         return line.contains(&in_words(errno));
     }
     match place.call.as_str() {

@@ -93,7 +93,7 @@ fn run(hook: &Hook, state: &HookState, surroundings: Surroundings<'_>) -> Result
         .stdout(output.try_clone().or_call(|| "dup")?)
         .stderr(output.try_clone().or_call(|| "dup")?)
         .spawn()
-        .or_call(|| "exec")?;
+        .or_call(|| "fork/exec")?;
     let pid = i32::try_from(child.id()).unwrap_or(-1);
     // Ours and not reaped yet, so the pid is still its own.
     let ended = sys::pidfd::open(pid).or_call(|| "pidfd_open").and_then(|pidfd| wait(&pidfd, hook.timeout));
@@ -194,7 +194,7 @@ mod tests {
         let error = run_all(&[missing], &state(), HERE).unwrap_err().to_string();
         assert_eq!(
             error,
-            "hooks.poststop[0]: error running poststop hook #0: \"/no/such\": exec: no such file or directory"
+            "hooks.poststop[0]: error running poststop hook #0: \"/no/such\": fork/exec: no such file or directory"
         );
     }
 

@@ -269,7 +269,7 @@ fn not_started(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::new(error::Kind::Unsupported, error::phrases::NOT_IN_PATH)
             .hint(format_args!("CRIU {OLDEST} or newer is needed")),
-        _ => Error::io("exec", &error),
+        _ => Error::io("fork/exec", &error),
     }
 }
 

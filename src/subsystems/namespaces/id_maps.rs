@@ -90,7 +90,7 @@ fn run(mut command: Command) -> Result<()> {
     let stream = || output.try_clone().or_call(|| "dup");
     command.stdin(Stdio::null()).stdout(stream()?).stderr(stream()?);
     sys::signal::reset_in(&mut command);
-    let mut child = command.spawn().or_call(|| "exec")?;
+    let mut child = command.spawn().or_call(|| "fork/exec")?;
     // Ours and not reaped yet, so the pid is still its own.
     let pidfd = sys::pidfd::open(i32::try_from(child.id()).unwrap_or(-1)).or_call(|| "pidfd_open")?;
     if !sys::wait::until_ready(&pidfd, PollFlags::POLLIN, Instant::now() + PATIENCE).or_call(|| "poll(pidfd)")? {
@@ -132,7 +132,10 @@ mod tests {
     fn a_helper_that_is_missing_or_refuses() {
         let lines = [IdMapping { container_id: 0, host_id: 0, size: 1 }];
         let error = run_helper("no-such-helper", 1, &lines).unwrap_err().to_string();
-        assert!(error.starts_with("no-such-helper: exec: no such file or directory (a user who maps more"), "{error}");
+        assert!(
+            error.starts_with("no-such-helper: fork/exec: no such file or directory (a user who maps more"),
+            "{error}"
+        );
         let error = run_helper("ls", i32::MAX, &lines).unwrap_err().to_string();
         assert!(error.starts_with("ls: exit status: 2: "), "{error}");
     }
