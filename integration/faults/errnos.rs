@@ -167,7 +167,7 @@ pub fn names_of(call: &str) -> &[&str] {
         "getdents64" => &["readdir", "read"],
         "mknodat" => &["mkfifoat"],
         "mkdirat" => &["mkdir"],
-        "newfstatat" => &["stat"],
+        "newfstatat" => &["stat", "opendir"],
         "openat" => &["open"],
         "openat2" => &["open"],
         "prlimit64" => &["rlimit"],
