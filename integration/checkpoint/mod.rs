@@ -1,5 +1,6 @@
 //! `checkpoint` and `restore`, with CRIU where it works.
 
+mod flags;
 mod images;
 mod outside;
 mod refusals;

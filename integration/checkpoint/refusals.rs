@@ -18,7 +18,7 @@ fn fails(command: &str, output: Output) -> Refusal {
 
 /// `checkpoint` of a container that goes on nevertheless.
 #[track_caller]
-fn checkpoint_of(container: &Container, run: Run) -> Refusal {
+pub fn checkpoint_of(container: &Container, run: Run) -> Refusal {
     let refusal = fails("checkpoint", run.output());
     assert_eq!(container.status(), "running");
     refusal
@@ -39,7 +39,7 @@ fn says_version(numbers: &str) -> String {
     format!("printf '\\x08\\x0a\\x10\\x01\\x52\\x04\\x08{numbers}' | dd bs=64 iflag=fullblock status=none >&$2")
 }
 
-fn checkpoint(container: &Container, flags: &[&str]) -> Run {
+pub fn checkpoint(container: &Container, flags: &[&str]) -> Run {
     container.runtime("checkpoint").arg("--image-path").arg(container.path("images")).args(flags).arg(&container.id)
 }
 
