@@ -81,6 +81,32 @@ fn flags_that_mean_nothing() {
     }
 }
 
+/// Said before anything is made: CRIU would wait for ever.
+#[test]
+fn a_profile_that_nobody_can_have() {
+    differs!(Crun | Runc, "they let CRIU find out");
+    requires!(rustix::process::geteuid().is_root(), "root, who is not warned");
+    let bundle = Bundle::new();
+    bundle.write();
+    let restore = bundle.command("restore").args(["--lsm-profile", "apparmor:corten-no-such-profile"]);
+    let has_apparmor = fs::exists("/sys/kernel/security/apparmor").unwrap();
+    let expected = if has_apparmor { "is not loaded" } else { "AppArmor is not enabled on this machine" };
+    fails("restore", restore.output()).because("--lsm-profile: ").because(expected);
+    bundle.assert_nothing_left();
+}
+
+/// Whoever asks for it should know.
+#[test]
+fn descriptors_are_not_handed_on_again() {
+    differs!(Crun | Runc, "do not take the flag");
+    let bundle = Bundle::new();
+    bundle.write();
+    for (number, expected) in [("2", true), ("0", false)] {
+        let output = bundle.command("restore").args(["--preserve-fds", number]).output().exits(1);
+        assert_eq!(output.stderr.contains("--preserve-fds: ignored: "), expected, "{output:?}");
+    }
+}
+
 /// COMPAT(Podman): what it looks at to find out whether it can restore into pods.
 #[test]
 fn probes_of_engines() {

@@ -7,7 +7,7 @@ use corten::error::Result;
 
 use super::args::{Flag, FlagsEnd};
 use super::checkpoint::{COMMON, criu_options, warn_without_privileges};
-use super::create::{BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PRESERVE_FDS};
+use super::create::{BUNDLE, CONSOLE_SOCKET, PID_FILE};
 use super::{Command, Invocation, foreground};
 
 pub(super) const COMMAND: Command = Command {
@@ -30,10 +30,11 @@ const OWN: [Flag; 11] = [
     Flag::switch("tcp-close", "Close the connections of TCP that it had"),
     Flag::value("lsm-profile", "TYPE:NAME", "Another security label, selinux:NAME or apparmor:NAME, than it had"),
     Flag::value("lsm-mount-context", "CONTEXT", "Another security context than its mounts had"),
-    // COMPAT(Podman, containerd): what create is told, restore is told. The images have these things as they were.
-    NO_PIVOT.hidden(),
-    NO_NEW_KEYRING.hidden(),
-    PRESERVE_FDS.hidden(),
+    // COMPAT(runc): takes it as well, and it means nothing to CRIU either.
+    Flag::switch("no-pivot", "Accepted, and without meaning: the images have the root as it was"),
+    // COMPAT(conmon): what create is told, restore is told.
+    Flag::switch("no-new-keyring", "Accepted: the session keyring is the caller's in any case"),
+    Flag::value("preserve-fds", "N", "Accepted, with a warning: descriptors of ours are not handed on again"),
 ];
 
 const FLAGS: [Flag; OWN.len() + COMMON.len()] = {
@@ -48,6 +49,9 @@ const FLAGS: [Flag; OWN.len() + COMMON.len()] = {
 
 fn run(invocation: &Invocation) -> Result<u8> {
     warn_without_privileges("restore")?;
+    if invocation.value("preserve-fds").is_some_and(|number| number != "0") {
+        log::warn!("--preserve-fds: ignored: only standard streams take the place of what the images have");
+    }
     let detach = invocation.has("detach");
     let text = |flag| invocation.value(flag).map(|value| value.to_string_lossy().into_owned());
     let request = RestoreRequest {

@@ -25,7 +25,7 @@ use crate::state::{ContainerDir, Record, StateRoot};
 use crate::subsystems::cgroups::Driver;
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::net_devices::Moved;
-use crate::subsystems::{checkpoint, mounts, namespaces, network, rdt};
+use crate::subsystems::{checkpoint, lsm, mounts, namespaces, network, rdt};
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
@@ -74,6 +74,9 @@ fn build(runtime: &Runtime, request: &RestoreRequest) -> Result<(Container, Owne
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
     handover::check_terminal(terminal, request.detach, request.console_socket.is_some())?;
+    if let Some(label) = &request.lsm_profile {
+        lsm::check_label(label, &runtime.machine).within(|| "--lsm-profile")?;
+    }
     let mut plan = plan(runtime, request, &config, &bundle)?;
     create::check_rootfs(plan.inside.rootfs())?;
     let images = Images::to_read(&request.criu)?;

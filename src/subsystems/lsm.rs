@@ -41,6 +41,13 @@ impl LsmPlan {
     }
 }
 
+/// Another label for what is restored, TYPE:NAME, as CRIU takes it.
+///
+/// CRIU waits for ever for a process that cannot have its profile.
+pub fn check_label(label: &str, machine: &Machine) -> Result<()> {
+    label.strip_prefix("apparmor:").map_or(Ok(()), |profile| check_apparmor(profile, machine))
+}
+
 /// Said before anything is made; that a profile was unloaded meanwhile, the kernel says.
 fn check_apparmor(profile: &str, machine: &Machine) -> Result<()> {
     if !machine.lsms().apparmor {
