@@ -53,18 +53,25 @@ impl Update<'_> {
     /// Tells systemd, too, and puts right what that rounds: also limits that nobody asked to change, since it writes all that
     /// it knows of a controller.
     ///
-    /// ORDER: the files first, as long as nothing but our own changes is to be taken back.
+    /// ORDER: the files first, as long as nothing but our own changes is to be taken back; but not those of a controller that is
+    /// off for the unit, which systemd turns on when it is told of a limit.
     fn make_known(&mut self, unit: &Unit, writes: &[Write]) -> Result<()> {
-        self.make_all(writes)?;
         let version = limits::version(self.groups);
+        let files = systemd::files(version);
+        let is_off = |write: &&Write| {
+            files.contains(&write.file.as_str()) && self.now(&self.groups[write.group], &write.file).is_none()
+        };
+        let (off, on): (Vec<_>, Vec<_>) = writes.iter().partition(is_off);
+        on.into_iter().try_for_each(|write| self.make(write))?;
         let changes = systemd::changes(unit, writes, version, &|file| self.now(self.group_of(file)?, file))?;
         let names: Vec<&str> = changes.iter().map(|property| property.name.as_str()).collect();
         let before = systemd::host::read_properties(unit, &names)?;
-        let files = systemd::files(version);
         let exact: Vec<Change> = files.iter().filter_map(|file| self.exact(file)).collect();
         // What they said just now need not be what was written: systemd may come by at any time.
         let mut again = writes.iter().filter(|write| files.contains(&write.file.as_str()));
         let known = systemd::host::set_properties(unit, &changes)
+            // It turns controllers on before it answers again.
+            .and_then(|()| if off.is_empty() { Ok(()) } else { systemd::host::read_properties(unit, &names).map(drop) })
             .and_then(|()| self.put_right(&exact))
             .and_then(|()| again.try_for_each(|write| self.make(write)));
         known.map_err(|error| match systemd::host::set_properties(unit, &before) {
