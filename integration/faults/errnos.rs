@@ -113,6 +113,7 @@ const TABLE: [(&str, &[Errno]); 137] = [
     ("sched_setaffinity", &[EPERM]),
     ("sched_yield", &[]),
     ("seccomp", &[ENOMEM, EBUSY]),
+    ("sendfile", &[EAGAIN, ENOMEM, EIO]),
     ("sendmsg", &[EINTR, EAGAIN, ENOMEM]),
     ("sendto", &[EINTR, EAGAIN, ENOMEM]),
     ("set_robust_list", &[EPERM]),
