@@ -235,7 +235,7 @@ fn a_container_that_is_out_of_memory_is_joined_and_deleted() {
         let is_said = output.stderr.lines().count() == 1 && output.stderr.contains("lack of memory");
         assert!(output.status.success() || output.status.code() == Some(128 + 9) || is_said, "{output:#?}");
     }
-    assert!(kills() > before, "it was out of memory meanwhile");
+    until("a further kill: it goes on", || (kills() > before).then_some(()));
     is_deleted_by_force(&container);
 }
 

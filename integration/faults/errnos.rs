@@ -7,7 +7,7 @@ use nix::errno::Errno::{self, EAGAIN, EBUSY, EINTR, EIO, EMFILE, ENOMEM, ENOSPC,
 pub const ALL: [Errno; 8] = [EINTR, EAGAIN, ENOMEM, ENOSPC, EIO, EMFILE, EPERM, EBUSY];
 
 /// In the order of their names. The calls of the mount API have pages in later editions only.
-const TABLE: [(&str, &[Errno]); 137] = [
+const TABLE: [(&str, &[Errno]); 138] = [
     ("accept4", &[EINTR, EAGAIN, ENOMEM, EMFILE, EPERM]),
     ("access", &[ENOMEM, EIO, EPERM]),
     ("arch_prctl", &[EPERM]),
