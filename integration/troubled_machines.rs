@@ -219,8 +219,9 @@ fn a_fork_bomb_is_joined_and_deleted() {
 #[test]
 fn a_container_that_is_out_of_memory_is_joined_and_deleted() {
     requires!(cgroup::has("memory"), "the memory controller");
-    // The killer takes the largest, which is not the first process.
-    let bundle = Bundle::sh("(while :; do tail /dev/zero; done) 2>/dev/null & exec sleep 600");
+    // The killer takes who asks for it, and not the first process.
+    let hog = "echo 1000 >/proc/self/oom_score_adj; while :; do tail /dev/zero; done";
+    let bundle = Bundle::sh(&format!("({hog}) 2>/dev/null & exec sleep 600"));
     let limit = json!({"limit": 16 << 20, "swap": 16 << 20});
     let container = bundle.set("/linux/resources/memory", limit).start();
     let events = cgroup::file("memory", &container.cgroup, "memory.oom_control", "memory.events");
