@@ -20,7 +20,7 @@ RULES    := $(REPORTS)/rules
 export CORTEN_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: build debug demo test lint unit rules faults faults-only faults-sample fault-tests integration integration-hybrid integration-cgroup2 \
-    engines engines-guest test-guest guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp \
+    engines engines-guest test-guest guest tests engine-tests fuzz conformance bench bench-parts bench-seccomp order \
     conformance-runtime-tools packages lint-packages \
     engine-packages fuzz-packages install
 
@@ -148,11 +148,21 @@ fuzz: fuzz-packages
 # What corten's commands take, beside crun, runc and the kernel's work alone; on an otherwise idle machine, for ten minutes. Writes
 # docs/benchmarks.md and the chart beside it.
 BENCH_ROUNDS := 40
-bench: build
+bench: packages
 	$(call install,$(BENCHED))
 	$(call bench_binary,--bench launch,target/bench-launch)
 	$(call bench_binary,--bench floor,target/bench-floor)
+	$(MAKE) build
 	benches/run $(RELEASE) $(BENCH_ROUNDS) docs/benchmarks
+
+# In which order the linker puts the functions of the release, after a new compiler or package: ten minutes. Like the benchmark's,
+# this program of ours needs features of packages that the release has not, and cargo makes the one over the other.
+order: packages
+	$(call bench_binary,--bench order,target/bench-order)
+	CORTEN_LINK_MAP=$(abspath target/corten.map) $(MAKE) build
+	unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+	    integration/cgroup2-view target/bench-order target/corten.map $(RELEASE) >target/symbols
+	cp target/symbols benches/order/symbols
 
 # What a start costs before anything is touched, part by part.
 bench-parts: packages
