@@ -129,7 +129,12 @@ fn is_still_awaited(readiness: &Readiness) -> bool {
 }
 
 fn take_signals(signals: &SignalFd, program: &mut Program, relay: Option<&Relay>) -> Result<()> {
-    while let Some(info) = signals.read_signal().or_call(|| "read(signalfd)")? {
+    loop {
+        let info = match signals.read_signal() {
+            Err(Errno::EINTR) => continue,
+            other => other.or_call(|| "read(signalfd)")?,
+        };
+        let Some(info) = info else { return Ok(()) };
         match i32::try_from(info.ssi_signo).unwrap_or(0) {
             libc::SIGCHLD => program.reap_all()?,
             libc::SIGWINCH => relay.into_iter().for_each(Relay::resize),
@@ -138,7 +143,6 @@ fn take_signals(signals: &SignalFd, program: &mut Program, relay: Option<&Relay>
             signal => program.send(signal),
         }
     }
-    Ok(())
 }
 
 /// The program, our child.
@@ -160,7 +164,7 @@ impl Program {
     /// Its pidfd is ready: it has ended, unless a debugger reaps it first.
     fn look(&mut self) -> Result<()> {
         if self.ended.is_none() {
-            self.ended = Some(pidfd::reap(&self.process).or_call(|| format!("waitid({})", self.pid))?);
+            self.ended = Some(pidfd::reap(&self.process).or_call(|| format!("poll and waitid({})", self.pid))?);
         }
         Ok(())
     }

@@ -89,8 +89,9 @@ pub(super) fn create(runtime: &Runtime, request: &CreateRequest) -> Result<Conta
 pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running> {
     let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
     let readiness = request.notify_socket.as_deref().and_then(|manager| container.listen(manager));
-    channel.go()?;
-    phase("start", || start::see_it_execute(&channel, &init, container.start_patience()))
+    channel
+        .go()
+        .and_then(|()| phase("start", || start::see_it_execute(&channel, &init, container.start_patience())))
         .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
@@ -116,9 +117,8 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     let bundle = absolute(&request.bundle)?;
     let config = phase("parse and check", || read_config(&bundle))?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
     let detach = request.detach || start_by == StartBy::AnotherProcess;
-    handover::check_terminal(terminal, detach, request.console_socket.is_some())?;
+    handover::check_terminal(has_terminal(&config), detach, request.console_socket.is_some())?;
     handover::check_descriptors(request.preserved_fds)?;
     let notify_directory =
         request.notify_socket.as_ref().map(|_| notify_directory(runtime, &request.id)).transpose()?;
@@ -169,6 +169,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
             Err(error)
         }
     }
+}
+
+pub(super) fn has_terminal(config: &Config) -> bool {
+    config.process.as_ref().is_some_and(|process| process.terminal.is_some())
 }
 
 type Built = (OwnedFd, HostEnd, Option<OwnedFd>);

@@ -45,7 +45,8 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> nix::Result<OwnedFd> {
 /// How long somebody who ends, or was killed, may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reaps our own child, which is about to end. Its exit status in the way of a shell: 128 + signal when it was killed.
+/// Reaps our own child, which is about to end: poll(2) and waitid(2). Its exit status in the way of a shell: 128 + signal when
+/// it was killed.
 pub fn reap(pidfd: impl AsFd) -> nix::Result<Ended> {
     if !super::wait::until_ready(&pidfd, PollFlags::POLLIN, Instant::now() + PATIENCE)? {
         return Err(Errno::ETIMEDOUT);

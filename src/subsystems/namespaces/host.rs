@@ -94,7 +94,7 @@ pub fn mapped_user_namespace(mappings: &IdMappings, property: &str) -> Result<Ow
     match sys::pidfd::reap(&child.pidfd) {
         // An embedder that waits for all its children was faster.
         Ok(_) | Err(Errno::ECHILD) => mapped,
-        Err(errno) => Err(Error::call("waitid(user namespace)", errno)),
+        Err(errno) => Err(Error::call("poll and waitid(user namespace)", errno)),
     }
 }
 
