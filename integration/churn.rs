@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::bpf::device_programs;
 use crate::support::cgroup::{self, View};
 use crate::support::wait::try_until;
 use crate::support::{Bundle, Container, Sandbox, differs, requires, systemd};
@@ -27,12 +28,6 @@ fn limits(pids: i64) -> Value {
         resources["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": pids * (2 << 20)}]);
     }
     resources
-}
-
-/// Device programs in the kernel, by the symbols of their compiled code: ours, and those of tests beside us.
-fn programs() -> usize {
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
-    symbols.lines().filter(|line| line.contains("corten_devices")).count()
 }
 
 /// Everything that is done to a container, from `start` to `delete`.
@@ -78,9 +73,9 @@ const COUNTED: &str = "a kernel that lists compiled programs";
 fn churn(bundle: Bundle, look: &mut dyn FnMut(usize)) -> bool {
     let bundle = bundle.set("/linux/resources", limits(50));
     fs::write(bundle.path("update.json"), limits(60).to_string()).unwrap();
-    let before = programs();
+    let before = device_programs().len();
     let mut container = bundle.create();
-    let counted = programs();
+    let counted = device_programs().len();
     live(&container);
     let mut samples = Vec::new();
     while samples.len() < NUMBER {
@@ -95,7 +90,7 @@ fn churn(bundle: Bundle, look: &mut dyn FnMut(usize)) -> bool {
     // Those of tests beside us come and go, and the kernel frees them when it likes.
     let mut fewest = usize::MAX;
     try_until(|| {
-        fewest = fewest.min(programs().saturating_sub(before));
+        fewest = fewest.min(device_programs().len().saturating_sub(before));
         (fewest == 0).then_some(())
     });
     assert_eq!(fewest, 0, "so many device programs are left of {NUMBER}");

@@ -1,6 +1,7 @@
 //! Security modules: AppArmor where the kernel has it, and what is said where it has not.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -11,22 +12,25 @@ use crate::support::{Bundle, differs, requires};
 
 const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 
-fn has_apparmor() -> bool {
+pub fn has_apparmor() -> bool {
     fs::exists(PROFILES).unwrap() && Run::host_sh("command -v apparmor_parser").output().status.success()
 }
 
 /// A profile that the kernel has for as long as its test runs: everything may be done, but to write to `/tmp/forbidden`.
-struct Profile {
-    name: String,
+pub struct Profile {
+    pub name: String,
 }
 
 impl Profile {
     fn load(bundle: &Bundle, name: &str) -> Self {
         // A name of its own for each test: they run side by side.
-        let (name, file) = (format!("corten-test {name} {}", std::process::id()), bundle.path(name));
+        Self::called(format!("corten-test {name} {}", std::process::id()), &bundle.path(name))
+    }
+
+    pub fn called(name: String, file: &Path) -> Self {
         let rules = "file, capability, network, mount, umount, signal, ptrace, unix, deny /tmp/forbidden w,";
-        fs::write(&file, format!("profile \"{name}\" flags=(attach_disconnected) {{ {rules} }}\n")).unwrap();
-        Run::new("apparmor_parser").args(["--replace", "--skip-cache"]).arg(&file).output().ok();
+        fs::write(file, format!("profile \"{name}\" flags=(attach_disconnected) {{ {rules} }}\n")).unwrap();
+        Run::new("apparmor_parser").args(["--replace", "--skip-cache"]).arg(file).output().ok();
         Self { name }
     }
 }

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::support::holder::Holder;
-use crate::support::run::Run;
-use crate::support::{Bundle, Container, differs, requires};
+use crate::support::{Bundle, Container, differs, requires, strace};
 
 fn is_mounted() -> bool {
     fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ")
@@ -49,7 +48,7 @@ fn what_cannot_be_meant_is_refused() {
 /// SPEC: nor may anybody.
 #[test]
 fn nobody_looks_for_it_who_does_not_ask_for_it() {
-    requires!(strace_can_poke(), "strace");
+    requires!(strace::can_poke(), "strace");
     let files_of = |bundle: Bundle| {
         let log = bundle.path("strace");
         let traced =
@@ -132,11 +131,6 @@ impl Tree {
     }
 }
 
-pub fn strace_can_poke() -> bool {
-    let poke = "inject=fstatfs:poke_exit=@arg2=00";
-    Run::new("strace").args(["--quiet=all", "-o", "/dev/null", "-e", poke, "true"]).output().status.success()
-}
-
 fn stats(container: &Container) -> Value {
     let output = container.runtime("events").arg("--stats").arg(&container.id).output().ok().no_stderr().stdout;
     serde_json::from_str::<Value>(&output).unwrap()["data"]["intel_rdt"].clone()
@@ -145,7 +139,7 @@ fn stats(container: &Container) -> Value {
 #[test]
 fn a_group_of_its_own() {
     differs!(Runc | Crun, "Debian's are older than most of it");
-    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    requires!(strace::can_poke(), "an strace that can change what calls answer");
     let rdt = json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true});
     let bundle = Bundle::idle().set("/linux/intelRdt", rdt);
     let (tree, id) = (Tree::new(&bundle), bundle.id.clone());
@@ -191,7 +185,7 @@ fn a_group_of_its_own() {
 #[test]
 fn a_class_that_is_there() {
     differs!(Runc | Crun, "Debian's are older than most of it");
-    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    requires!(strace::can_poke(), "an strace that can change what calls answer");
     let bundle = Bundle::idle().set("/linux/intelRdt", json!({"closID": "gold", "l3CacheSchema": "L3:0=0fff"}));
     let tree = Tree::new(&bundle);
     tree.add_group("gold", "others");
@@ -216,7 +210,7 @@ fn doomed(rdt: Value) -> (Bundle, Tree) {
 #[test]
 fn a_failed_create_removes_what_it_made() {
     differs!(Runc | Crun, "Debian's are older than most of it");
-    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    requires!(strace::can_poke(), "an strace that can change what calls answer");
     let (bundle, tree) = doomed(json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}));
     let id = bundle.id.clone();
     tree.add_group(&id, &id);
@@ -230,7 +224,7 @@ fn a_failed_create_removes_what_it_made() {
 #[test]
 fn a_failed_create_leaves_a_class_what_it_has() {
     differs!(Runc | Crun, "Debian's are older than most of it");
-    requires!(strace_can_poke(), "an strace that can change what calls answer");
+    requires!(strace::can_poke(), "an strace that can change what calls answer");
     let refused = |rdt: Value, property: &str, cause: &str| {
         let (bundle, tree) = doomed(rdt);
         let bundle = tree.shown_to(bundle, &[]);

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use crate::support::run::Run;
 use crate::support::{Bundle, requires};
 
-/// What every policy must have, three domains, two kinds of files, and a filesystem whose files are labelled one by one. What it does not define is allowed; of what it
-/// defines, containers may write to their own files only.
+/// What every policy must have, three domains, two kinds of files, and a filesystem whose files are labelled one by one. What it
+/// does not define is allowed; of what it defines, containers may write to their own files only, and the other ones are only
+/// watched.
 const POLICY: &str = "
 (handleunknown allow)
 (mls false)
@@ -26,6 +27,7 @@ const POLICY: &str = "
 (typeattribute domain) (typeattributeset domain (kernel_t container_t other_container_t))
 (typeattribute any) (typeattributeset any (kernel_t container_t other_container_t unlabeled_t container_file_t))
 (roletype r domain) (roletype object_r any)
+(typepermissive other_container_t)
 (sidcontext kernel (u r kernel_t ((s0) (s0))))
 (sidcontext security (u object_r unlabeled_t ((s0) (s0))))
 (sidcontext unlabeled (u object_r unlabeled_t ((s0) (s0))))
@@ -36,12 +38,12 @@ const POLICY: &str = "
 (allow domain any (dir (add_name)))
 ";
 
-fn has_selinux() -> bool {
+pub fn has_selinux() -> bool {
     fs::exists("/sys/fs/selinux/enforce").unwrap() && Run::host_sh("command -v secilc").output().status.success()
 }
 
 /// Loads the policy, once, and lets the kernel insist on it.
-fn enforce() {
+pub fn enforce() {
     static LOADED: OnceLock<()> = OnceLock::new();
     LOADED.get_or_init(|| {
         // No sandbox: that remembers the host's mounts, some of which look different afterwards.
@@ -58,7 +60,8 @@ fn enforce() {
 }
 
 const CONTAINER: &str = "u:r:container_t";
-const FILES: &str = "u:object_r:container_file_t";
+pub const OTHER_CONTAINER: &str = "u:r:other_container_t";
+pub const FILES: &str = "u:object_r:container_file_t";
 
 /// The label of the reader, with the NUL at its end.
 const OWN_LABEL: &str = "tr -d '\\0' < /proc/self/attr/current; echo";
@@ -104,8 +107,7 @@ fn further_processes_are_in_the_containers_domain_or_in_another() {
         container.runtime("exec").args(options).arg(&container.id).args(["sh", "-c", OWN_LABEL]).output()
     };
     assert_eq!(exec(&[]).ok().stdout, format!("{CONTAINER}\n"));
-    let other = "u:r:other_container_t";
-    assert_eq!(exec(&["--process-label", other]).ok().stdout, format!("{other}\n"));
+    assert_eq!(exec(&["--process-label", OTHER_CONTAINER]).ok().stdout, format!("{OTHER_CONTAINER}\n"));
     let output = exec(&["--process-label", "u:r:no_such_t"]).exits(255);
     assert!(output.stderr.contains("process.selinuxLabel"), "{}", output.stderr);
 }

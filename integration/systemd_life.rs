@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::json;
 
-use crate::rdt::strace_can_poke;
 use crate::support::cgroup::{self, View};
 use crate::support::run::{Output, Run};
 use crate::support::systemd::{
@@ -17,7 +16,7 @@ use crate::support::systemd::{
     scope_of, slice_of, systemctl, units,
 };
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs, requires};
+use crate::support::{Bundle, Container, differs, requires, strace};
 
 fn cgroup_of_init(container: &Container) -> String {
     let key = if cgroup::view() == View::Unified { "" } else { "name=systemd" };
@@ -312,9 +311,9 @@ fn the_users_manager_is_found_and_remembered() {
 fn a_first_process_that_fails_at_once() {
     differs!(Runc | Crun, "has no placeholder");
     requires!(is_here() && cgroup::has("pids"), "systemd and the pids controller");
-    requires!(strace_can_poke(), "an strace that can delay calls");
-    let delay = ["strace", "--quiet=all", "-o", "/dev/null", "-e", "inject=waitid:delay_exit=1000000"];
+    requires!(strace::can_poke(), "an strace that can delay calls");
+    let delay = strace::injecting("waitid:delay_exit=1000000");
     let bundle = in_default_slice(Bundle::idle()).set("/linux/resources/pids/limit", 50);
-    let bundle = bundle.mount("/nowhere", "no-such-filesystem", "none", &[]).through(delay.map(str::to_owned));
+    let bundle = bundle.mount("/nowhere", "no-such-filesystem", "none", &[]).through(delay);
     bundle.create_fails().says("no such device");
 }

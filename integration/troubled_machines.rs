@@ -8,11 +8,10 @@ use std::process::Stdio;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::json;
 
-use crate::rdt::strace_can_poke;
 use crate::support::cgroup::{self, View};
 use crate::support::run::{Output, Running};
 use crate::support::wait::until;
-use crate::support::{Bundle, Container, differs, requires};
+use crate::support::{Bundle, Container, differs, requires, strace};
 
 /// A filesystem of its own for the state, for as long as this lives.
 struct StateRoot<'a>(&'a Path);
@@ -244,9 +243,9 @@ fn a_container_that_is_out_of_memory_is_joined_and_deleted() {
 #[test]
 fn slow_storage() {
     differs!(Runc | Crun, "is not what this is about");
-    requires!(strace_can_poke(), "an strace that can delay calls");
-    let delay = ["strace", "--quiet=all", "-o", "/dev/null", "-e", "inject=%file,%desc:delay_enter=10000"];
-    let bundle = Bundle::idle().all_through(delay.map(str::to_owned));
+    requires!(strace::can_poke(), "an strace that can delay calls");
+    let delay = strace::injecting("%file,%desc:delay_enter=10000");
+    let bundle = Bundle::idle().all_through(delay);
     bundle.write();
     let create = || bundle.command("create").stdout_to(Stdio::null()).stderr_to(Stdio::null()).spawn();
     let won = [create(), create()].into_iter().map(Running::wait).filter(|output| output.status.success()).count();

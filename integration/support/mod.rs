@@ -1,6 +1,7 @@
 //! What the tests are written with: a bundle, a container that cleans up after itself, a command with a deadline.
 
 pub mod agent;
+pub mod bpf;
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
@@ -16,6 +17,7 @@ pub mod rootfs;
 pub mod run;
 pub mod sandbox;
 pub mod skip;
+pub mod strace;
 pub mod systemd;
 pub mod wait;
 
