@@ -7,26 +7,30 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{Subject, counter, in_silence, requires_criu};
+use super::{Subject, cgroup_options, counter, in_silence, requires_criu};
 use crate::support::run::Run;
 use crate::support::wait::until;
-use crate::support::{Container, differs, requires};
+use crate::support::{Bundle, Container, Sandbox, differs, requires};
 
 const RUNC: &str = "/usr/sbin/runc";
 
 /// `runc COMMAND` with a state of its own.
-fn runc(subject: &Subject, command: &str, flags: &[&str]) -> Run {
-    Run::new(RUNC).arg("--root").arg(subject.path("runc")).arg(command).args(flags)
+fn runc(sandbox: &Sandbox, command: &str, flags: &[&str]) -> Run {
+    Run::new(RUNC).arg("--root").arg(sandbox.path("runc")).arg(command).args(flags)
 }
 
-/// The other way round is not tried here: this runc's CRIU would change the options of the machine's cgroup hierarchy.
+/// A counter that has what engines ask for.
+fn masked() -> Bundle {
+    counter().push("/linux/maskedPaths", "/proc/kcore").push("/linux/readonlyPaths", "/proc/sys")
+}
+
+/// Both have the same names for what is not in the images.
 #[test]
 fn of_ours_restored_by_runc() {
     requires_criu!();
     differs!(Runc | Crun, "it is about both");
     requires!(fs::exists(RUNC).unwrap(), "runc");
-    let bundle = counter().push("/linux/maskedPaths", "/proc/kcore").push("/linux/readonlyPaths", "/proc/sys");
-    let mut subject = Subject::run(bundle);
+    let mut subject = Subject::run(masked());
     let last = subject.count();
     subject.is_taken_down("images", &[]);
     let images = subject.images("images");
@@ -35,12 +39,40 @@ fn of_ours_restored_by_runc() {
     let output = in_silence(restore).output();
     let log = fs::read_to_string(images.join("restore.log")).unwrap_or_default();
     assert!(output.status.success(), "{log}");
-    let state = runc(&subject, "state", &[]).arg(&subject.id).output().ok().stdout;
-    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
-    subject.pid = state["pid"].as_i64().unwrap().try_into().unwrap();
+    subject.pid = pid_of_runcs(&subject);
     subject.counts_on(last);
     runc(&subject, "delete", &["--force"]).arg(&subject.id).output().ok();
     subject.wait();
+}
+
+/// With its cgroups, as runc does it when nobody tells it otherwise.
+#[test]
+fn of_runc_restored_by_ours() {
+    requires_criu!();
+    differs!(Runc | Crun, "it is about both");
+    requires!(fs::exists(RUNC).unwrap(), "runc");
+    let bundle = masked();
+    bundle.write();
+    in_silence(runc(&bundle, "run", &["--detach", "--bundle"]).arg(bundle.bundle()).arg(&bundle.id)).output().ok();
+    let mut subject = Subject(Container { made_from: bundle, pid: 0 });
+    subject.pid = pid_of_runcs(&subject);
+    let last = subject.count();
+    let (images, hierarchy) = (subject.images("images"), cgroup_options());
+    let checkpoint = runc(&subject, "checkpoint", &["--image-path", images.to_str().unwrap(), &subject.id]).output();
+    // Its CRIU takes them away from the machine, and nobody puts them back.
+    let remount = format!("remount,{}", hierarchy.join(","));
+    Run::new("mount").args(["-o", &remount, "/sys/fs/cgroup"]).output().ok();
+    checkpoint.ok();
+    assert_eq!(subject.wait(), 128 + 9);
+    let subject = subject.restore("images", &[]);
+    subject.counts_on(last);
+    assert_eq!(subject.exec("cat /proc/kcore | wc -c; cat /vol/file"), "0\nvolume");
+}
+
+fn pid_of_runcs(sandbox: &Sandbox) -> i32 {
+    let state = runc(sandbox, "state", &[&sandbox.id]).output().ok().stdout;
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    state["pid"].as_i64().unwrap().try_into().unwrap()
 }
 
 /// The container's memory is handed out by the one and fetched by the other, at the same time.

@@ -1,16 +1,20 @@
 //! `checkpoint` and `restore`, with CRIU where it works.
 
+mod everything;
 mod flags;
+mod groups;
 mod images;
+mod interrupted;
 mod outside;
 mod refusals;
+mod selinux;
 mod state;
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::run::{Output, Run};
 use crate::support::wait::until;
@@ -73,8 +77,14 @@ impl Subject {
     /// The last number, when there is one.
     #[track_caller]
     fn count(&self) -> u64 {
-        let file = format!("/proc/{}/root/tmp/n", self.pid);
-        until("a number", || std::fs::read_to_string(&file).ok()?.trim().parse().ok())
+        self.number_in("/tmp/n")
+    }
+
+    /// The last whole line of a file of the container's, when there is one.
+    #[track_caller]
+    fn number_in(&self, file: &str) -> u64 {
+        let file = format!("/proc/{}/root{file}", self.pid);
+        until("a number", || std::fs::read_to_string(&file).ok()?.rsplit_once('\n')?.0.lines().last()?.parse().ok())
     }
 
     /// Counts on, from where it was.
@@ -128,6 +138,30 @@ impl Subject {
     fn config(&mut self) -> &mut Value {
         &mut self.0.made_from.config
     }
+
+    /// Has another cgroup, which it tells, and this limit of processes, from its next restore on.
+    fn moves(&mut self, limit: u64) -> String {
+        let (id, before) = (self.id.clone(), self.cgroup.clone());
+        let linux = &mut self.config()["linux"];
+        let of_systemd = linux["cgroupsPath"].as_str().and_then(|path| Some(path.split_once(':')?.0.to_owned()));
+        let (path, group) = match of_systemd {
+            Some(slice) => {
+                let parent = before.rsplit_once('/').unwrap().0;
+                (format!("{slice}:corten-other:{id}"), format!("{parent}/corten-other-{id}.scope"))
+            }
+            None => (format!("{before}/other"), format!("{before}/other")),
+        };
+        linux["cgroupsPath"] = path.into();
+        linux["resources"]["pids"] = json!({"limit": limit});
+        self.made_from.write();
+        group
+    }
+}
+
+/// Those that all mounts of the cgroup hierarchy share. A CRIU, also another test's, takes them away while it runs.
+fn cgroup_options() -> Vec<String> {
+    let table = crate::support::mountinfo::Mountinfo::of_self();
+    table.at("/sys/fs/cgroup").super_options.clone()
 }
 
 /// The program is not to have files of ours.

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
+use std::time::Duration;
 
 use serde_json::json;
 
+use super::refusals::{checkpoint, checkpoint_of};
 use super::{Subject, counter, requires_criu};
 use crate::support::holder::Holder;
+use crate::support::pty::Pty;
 use crate::support::run::Run;
 use crate::support::{Bundle, Container};
 
@@ -199,4 +202,33 @@ fn criu_has_a_configuration_of_the_containers() {
     let subject = subject.restore("images", &[]);
     subject.counts_on(last);
     assert!(log.exists());
+}
+
+/// As of a job in a shell. Another one takes its place.
+#[test]
+fn a_terminal_of_the_callers() {
+    requires_criu!();
+    let bundle = Bundle::sh(ANSWERS);
+    bundle.write();
+    let on = |run: Run, terminal: &File| {
+        let stream = || terminal.try_clone().unwrap();
+        run.arg("--detach").stdin_from(stream()).stdout_to(stream()).stderr_to(stream()).output()
+    };
+    let (mut first, terminal) = Pty::open();
+    on(bundle.command("run"), &terminal).ok();
+    let subject = Subject(Container { made_from: bundle, pid: 0 }).found();
+    first.write("one\n");
+    first.reads("got one");
+    checkpoint_of(&subject, checkpoint(&subject, &[])).because("criu: Can't lookup mount");
+    first.write("two\n");
+    first.reads("got two");
+    subject.is_taken_down("images", &["--shell-job"]);
+    let (mut second, terminal) = Pty::open();
+    on(subject.restore_command("images", &["--shell-job"]), &terminal).ok();
+    let subject = subject.found();
+    second.write("three\n");
+    second.reads("got three");
+    assert!(!first.reads_within("three", Duration::from_millis(100)));
+    subject.kill("KILL");
+    assert_eq!(subject.wait(), 128 + 9);
 }

@@ -12,7 +12,7 @@ use crate::support::{Bundle, Container, differs, requires};
 
 /// A command that has to fail.
 #[track_caller]
-fn fails(command: &str, output: Output) -> Refusal {
+pub fn fails(command: &str, output: Output) -> Refusal {
     Refusal::from_output(command, output)
 }
 

@@ -7,7 +7,7 @@ use corten::error::Result;
 
 use super::args::{Flag, FlagsEnd};
 use super::checkpoint::{COMMON, criu_options, warn_without_privileges};
-use super::create::{BUNDLE, CONSOLE_SOCKET, PID_FILE};
+use super::create::{BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, PID_FILE};
 use super::{Command, Invocation, foreground};
 
 pub(super) const COMMAND: Command = Command {
@@ -30,10 +30,10 @@ const OWN: [Flag; 11] = [
     Flag::switch("tcp-close", "Close the connections of TCP that it had"),
     Flag::value("lsm-profile", "TYPE:NAME", "Another security label, selinux:NAME or apparmor:NAME, than it had"),
     Flag::value("lsm-mount-context", "CONTEXT", "Another security context than its mounts had"),
+    NO_NEW_KEYRING,
     // COMPAT(runc): takes it as well, and it means nothing to CRIU either.
     Flag::switch("no-pivot", "Accepted, and without meaning: the images have the root as it was"),
     // COMPAT(conmon): what create is told, restore is told.
-    Flag::switch("no-new-keyring", "Accepted: the session keyring is the caller's in any case"),
     Flag::value("preserve-fds", "N", "Accepted, with a warning: descriptors of ours are not handed on again"),
 ];
 
@@ -65,6 +65,7 @@ fn run(invocation: &Invocation) -> Result<u8> {
         lsm_mount_context: text("lsm-mount-context"),
         console_socket: invocation.path("console-socket"),
         pid_file: invocation.path("pid-file"),
+        no_new_keyring: invocation.has("no-new-keyring"),
         detach,
     };
     let runtime = invocation.runtime()?;

@@ -58,15 +58,11 @@ impl Container {
         check_parent(&request)?;
         let images = Images::to_write(&request.criu)?;
         let directories = images.directories();
-        let mut session = Session::start(&Surroundings {
-            streams: Streams::Null,
-            along: &[],
-            directories: &directories,
-            root: None,
-        })?;
+        let surroundings = Surroundings { streams: Streams::Null, along: &[], directories: &directories, root: None };
+        let mut session = Session::start(&surroundings, || Ok(()))?;
         check_features(&mut session, &request)?;
-        let has_cgroups = cgroups::has_groups_inside(&self.record.cgroups)?;
-        let options = images.options(&request.criu, has_cgroups, &self.record.annotations, session.directories());
+        let mode = request.criu.cgroups_mode(cgroups::has_groups_inside(&self.record.cgroups)?);
+        let options = images.options(&request.criu, mode, &self.record.annotations, session.directories());
         let options = self.options(options, &request, &images, &known)?;
         let root = images.owner_of(self.record.init.map_or(0, |init| init.pid))?;
         let log = images.log();
@@ -101,6 +97,7 @@ impl Container {
             freeze_cgroup: cgroups::freezer_directory(&self.record.cgroups)
                 .and_then(|path| Some(path.to_str()?.to_owned())),
             external: known.externals.dumped_namespaces(init)?,
+            cgroup_roots: checkpoint::cgroup_roots(&self.record.cgroups),
             page_server,
             ..common
         };
@@ -115,11 +112,9 @@ impl Container {
     fn dump(&self, session: Session, options: Options, request: &mut CheckpointRequest, before: Status) -> Result<()> {
         let kind = if request.pre_dump { messages::Kind::SinglePreDump } else { messages::Kind::Dump };
         let message = Request { kind: kind.into(), options: Some(options), ..Request::default() };
-        let hierarchy = cgroups::HierarchyOptions::before_criu()?;
-        let dumped = session.carry_out(&message, |notification| attend(notification, &mut request.status_fd));
-        if let Some(Err(error)) = hierarchy.map(|before| before.put_back()) {
-            log::warn!("{error}");
-        }
+        let dumped = cgroups::HierarchyOptions::kept(|| {
+            session.carry_out(&message, |notification| attend(notification, &mut request.status_fd))
+        });
         dumped.map_err(|error| match self.thaw_unless_it_was(before) {
             Ok(()) => error,
             Err(also) => error.also(&also),

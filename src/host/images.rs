@@ -43,6 +43,14 @@ pub struct CriuOptions {
     pub cgroups: Option<CgroupsMode>,
 }
 
+impl CriuOptions {
+    /// `has_groups` decides where nobody else does: CRIU need not look at the cgroups of who has none below his own, to do which
+    /// it mounts the hierarchy, with what [`crate::subsystems::cgroups::host::HierarchyOptions`] tells.
+    pub fn cgroups_mode(&self, has_groups: bool) -> CgroupsMode {
+        self.cgroups.unwrap_or(if has_groups { CgroupsMode::Default } else { CgroupsMode::Ignore })
+    }
+}
+
 /// The directories of a checkpoint, and the name of CRIU's log.
 #[derive(Debug)]
 pub struct Images {
@@ -91,20 +99,17 @@ impl Images {
         [&self.path, &self.work]
     }
 
-    /// The options that both commands have; `directories` are ours, opened. `has_cgroups` decides where nobody else does: CRIU
-    /// need not look at the cgroups of who has none below his own, to do which it mounts the hierarchy, with what
-    /// [`crate::subsystems::cgroups::host::HierarchyOptions`] tells.
+    /// The options that both commands have; `directories` are ours, opened.
     pub fn options(
         &self,
         options: &CriuOptions,
-        has_cgroups: bool,
+        cgroups: CgroupsMode,
         annotations: &BTreeMap<String, String>,
         directories: &[OwnedFd],
     ) -> Options {
         let number = |index: usize| directories.get(index).map(AsRawFd::as_raw_fd);
         // COMPAT(runc): devices and addresses of a network namespace are the engine's.
         let empty_namespaces = u32::try_from(clone_flag(crate::config::NamespaceKind::Network)).ok();
-        let unless_told = if has_cgroups { CgroupsMode::Default } else { CgroupsMode::Ignore };
         Options {
             images_dir_fd: number(0).unwrap_or(-1),
             work_dir_fd: number(1),
@@ -118,7 +123,7 @@ impl Images {
             auto_dedup: Some(options.auto_dedup),
             lazy_pages: Some(options.lazy_pages),
             manage_cgroups: Some(true),
-            manage_cgroups_mode: Some(options.cgroups.unwrap_or(unless_told).into()),
+            manage_cgroups_mode: Some(cgroups.into()),
             empty_namespaces,
             orphan_pts_master: Some(true),
             config_file: config_file(annotations),
@@ -170,10 +175,11 @@ impl Images {
         Ok(())
     }
 
-    /// Whether groups below the container's were taken along.
-    pub fn has_cgroups(&self) -> Result<bool> {
+    /// What was taken along of the cgroups.
+    pub fn read_cgroups(&self) -> Result<CgroupImage> {
         let content = self.read("cgroup.img")?.unwrap_or_default();
-        Ok(has_groups_below(&content))
+        // CRIU's format: eight bytes that tell what it is, four with the size, a message. What it cannot read itself it refuses.
+        Ok(CgroupImage::decode(content.get(12..).unwrap_or_default()).unwrap_or_default())
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -209,12 +215,6 @@ impl Images {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Log(Option<(SystemTime, u64)>);
 
-/// CRIU's format: eight bytes that tell what it is, four with the size, a message.
-fn has_groups_below(image: &[u8]) -> bool {
-    let image = CgroupImage::decode(image.get(12..).unwrap_or_default()).unwrap_or_default();
-    image.controllers.iter().flat_map(|it| &it.groups).any(|group| !group.children.is_empty())
-}
-
 /// Everything but the debugging of CRIU itself. COMPAT(runc)
 const LOG_LEVEL: i32 = 4;
 
@@ -236,25 +236,4 @@ fn make_directories(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_in_an_image() {
-        let image = |message: &[u8]| [&[0; 12], message].concat();
-        // A hierarchy without a name; with the container's group "c"; with "d" below it.
-        for (message, expected) in [
-            (&b"\x12\x04\x0a\x00\x18\x00"[..], false),
-            (b"\x12\x07\x0a\x00\x12\x03\x0a\x01c", false),
-            (b"\x12\x0c\x0a\x00\x12\x08\x0a\x01c\x12\x03\x0a\x01d", true),
-            (b"", false),
-            (b"\xff", false),
-        ] {
-            assert_eq!(has_groups_below(&image(message)), expected, "{message:?}");
-        }
-        assert!(!has_groups_below(b"short"));
-    }
 }

@@ -17,7 +17,7 @@ use super::{Runtime, delete, start};
 use crate::config::{Config, NamespaceKind};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs;
-use crate::machine::criu::messages::{self, CgroupRoot, Inherited, Options};
+use crate::machine::criu::messages::{self, CgroupsMode, Inherited, Options};
 use crate::machine::criu::{Notification, Session, Streams, Surroundings};
 use crate::plan::{Plan, Request, Snapshot};
 use crate::state::record::Init;
@@ -25,7 +25,7 @@ use crate::state::{ContainerDir, Record, StateRoot};
 use crate::subsystems::cgroups::Driver;
 use crate::subsystems::cgroups::host::{self as cgroups, Cgroups};
 use crate::subsystems::net_devices::Moved;
-use crate::subsystems::{checkpoint, lsm, mounts, namespaces, network, rdt};
+use crate::subsystems::{checkpoint, keyring, lsm, mounts, namespaces, network, rdt};
 use crate::sys;
 use crate::sys::clone::Child;
 use crate::sys::fd::Luggage;
@@ -53,6 +53,8 @@ pub struct RestoreRequest {
     pub console_socket: Option<PathBuf>,
     /// Written when the container runs.
     pub pid_file: Option<PathBuf>,
+    /// The container gets our session keyring, instead of one of its own. (Its old one is in no image.)
+    pub no_new_keyring: bool,
     /// Nobody stays to relay the terminal.
     pub detach: bool,
 }
@@ -72,8 +74,7 @@ fn build(runtime: &Runtime, request: &RestoreRequest) -> Result<(Container, Owne
     let bundle = create::absolute(&request.bundle)?;
     let config = create::read_config(&bundle)?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    let terminal = config.process.as_ref().is_some_and(|process| process.terminal.is_some());
-    handover::check_terminal(terminal, request.detach, request.console_socket.is_some())?;
+    handover::check_terminal(create::has_terminal(&config), request.detach, request.console_socket.is_some())?;
     if let Some(label) = &request.lsm_profile {
         lsm::check_label(label, &runtime.machine).within(|| "--lsm-profile")?;
     }
@@ -120,7 +121,7 @@ fn plan(runtime: &Runtime, request: &RestoreRequest, config: &Config, bundle: &P
         &Request {
             cgroup_driver: request.cgroup_driver,
             rootless: request.rootless,
-            no_new_keyring: true,
+            no_new_keyring: request.no_new_keyring,
             ..Request::new(&request.id, bundle)
         },
     )
@@ -164,6 +165,7 @@ impl Acts<'_> {
             snapshot,
             cgroups: &mut cgroups,
             rdt: rdt.as_ref(),
+            handed_down: None,
             net_devices,
             console_socket: self.handover.console_socket.as_ref(),
             terminal: None,
@@ -195,27 +197,42 @@ impl Acts<'_> {
             directories: &self.images.directories(),
             root: Some((&rootfs, &self.place)),
         };
-        let session = Session::start(&surroundings)?;
-        restoration.cgroups.entrance().admit(session.pid())?;
-        let options = self.options(restoration, &namespaces, &session)?;
+        let inside = &restoration.plan.inside;
+        let session = Session::start(&surroundings, || match &inside.keyring {
+            Some(keyring) => lsm::label_keys_outside(&inside.lsm).and_then(|()| keyring::create_outside(keyring)),
+            None => Ok(()),
+        })?;
+        let groups = self.images.read_cgroups()?;
+        let mode = match checkpoint::has_groups(&groups) && !restoration.record.cgroups.groups.is_empty() {
+            true => self.request.criu.cgroups_mode(checkpoint::has_groups_below(&groups)),
+            // There is nothing to manage. CRIU would put it where it was, whatever it is to have now.
+            false => CgroupsMode::Ignore,
+        };
+        match mode {
+            // What it restores is where it is.
+            CgroupsMode::Ignore => restoration.cgroups.entrance().admit(session.pid())?,
+            // It does it itself, and fails if somebody has done it before.
+            CgroupsMode::Full => restoration.handed_down = Some(Vec::new()),
+            _ => restoration.handed_down = Some(checkpoint::handed_down(&groups)),
+        }
+        let options = self.options(restoration, mode, &namespaces, &session)?;
         let kind = messages::Kind::Restore.into();
         let message = messages::Request { kind, options: Some(options), ..messages::Request::default() };
-        let (hierarchy, log) = (cgroups::HierarchyOptions::before_criu()?, self.images.log());
+        let log = self.images.log();
         let mut ours = false;
-        let restored = session.carry_out(&message, |notification| {
+        let attend = |notification| {
             let attended = restoration.attend(notification);
             ours = attended.is_err();
             attended
-        });
-        if let Some(Err(error)) = hierarchy.map(|before| before.put_back()) {
-            log::warn!("{error}");
-        }
+        };
+        let restored = cgroups::HierarchyOptions::kept(|| session.carry_out(&message, attend));
         restored.map_err(|error| if ours { error } else { self.images.explain(error, &log) })
     }
 
     fn options(
         &self,
         restoration: &Restoration<'_>,
+        mode: CgroupsMode,
         namespaces: &[(OwnedFd, &str)],
         session: &Session,
     ) -> Result<Options> {
@@ -223,12 +240,8 @@ impl Acts<'_> {
         let streams = self.images.read_streams()?;
         let streams = checkpoint::inherited(&streams).map(|(fd, key)| Inherited { key: key.clone(), fd });
         let named = |(file, key): &(OwnedFd, &str)| Inherited { key: (*key).to_owned(), fd: file.as_raw_fd() };
-        let common = self.images.options(
-            &self.request.criu,
-            self.images.has_cgroups()?,
-            &restoration.record.annotations,
-            session.directories(),
-        );
+        let common =
+            self.images.options(&self.request.criu, mode, &restoration.record.annotations, session.directories());
         Ok(Options {
             root: self.place.to_str().map(str::to_owned),
             rst_sibling: Some(true),
@@ -236,24 +249,15 @@ impl Acts<'_> {
             external_mounts: externals.restored_mounts(restoration.plan.inside.rootfs())?,
             inherited: streams.chain(namespaces.iter().map(named)).collect(),
             joined_namespaces: externals.joined_namespaces()?,
-            cgroup_roots: cgroup_roots(session.pid())?,
+            cgroup_roots: checkpoint::cgroup_roots(&restoration.record.cgroups),
+            // A terminal that is not the container's own is not made again, to be handed over: ours takes its place.
+            orphan_pts_master: Some(create::has_terminal(self.config)),
             tcp_close: Some(self.request.tcp_close),
             lsm_profile: self.request.lsm_profile.clone(),
             lsm_mount_context: self.request.lsm_mount_context.clone(),
             ..common
         })
     }
-}
-
-/// CRIU is in the container's groups already: what it restores goes there, whatever groups it was in before.
-fn cgroup_roots(criu: i32) -> Result<Vec<CgroupRoot>> {
-    let table = procfs::read_own(&format!("/proc/{criu}/cgroup"))?;
-    let lines = table.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let roots = lines.flat_map(|(controllers, path)| {
-        let root = |name: &str| CgroupRoot { controller: Some(name.to_owned()), path: path.to_owned() };
-        controllers.split(',').map(root).collect::<Vec<_>>()
-    });
-    Ok(roots.collect())
 }
 
 /// What our part of it needs.
@@ -264,6 +268,8 @@ struct Restoration<'a> {
     snapshot: Snapshot,
     cgroups: &'a mut Cgroups,
     rdt: Option<&'a rdt::host::Groups>,
+    /// Controllers of v2 that we let the container's group hand down to those below it; `None`: all processes are in its own.
+    handed_down: Option<Vec<String>>,
     net_devices: Moved,
     console_socket: Option<&'a OwnedFd>,
     /// Where nobody else gets it.
@@ -277,7 +283,11 @@ impl Restoration<'_> {
         let Notification { step, pid, descriptor } = notification;
         match (step.as_str(), descriptor) {
             ("setup-namespaces", _) => self.set_up(pid),
+            // KERNEL: not before the first process has left the container's group for one below it, and not after, when CRIU
+            // writes to those.
+            ("post-setup-namespaces", _) => self.handed_down.as_ref().map_or(Ok(()), |it| self.cgroups.hand_down(it)),
             ("post-restore", _) => self.adopt(pid),
+            ("pre-resume", _) => self.check_confinement(),
             ("orphan-pts-master", Some(master)) => match self.console_socket {
                 Some(socket) => handover::send_descriptor(socket, "/dev/ptmx", &master).within(|| "console socket"),
                 None => {
@@ -292,6 +302,10 @@ impl Restoration<'_> {
     /// SPEC(runtime, Lifecycle 3-4): the namespaces are there and nobody has run in them.
     fn set_up(&mut self, pid: i32) -> Result<()> {
         *self.launched = true;
+        if self.handed_down.is_some() {
+            // CRIU takes it from there to a group below, but only when the hooks have looked where it is.
+            self.cgroups.entrance().admit(pid)?;
+        }
         if self.plan.namespaces.creates(NamespaceKind::Network) {
             network::bring_up_loopback_of(pid).within(|| "linux.namespaces")?;
             let pidfd = sys::pidfd::open(pid).or_call(|| format!("pidfd_open({pid})"))?;
@@ -313,6 +327,16 @@ impl Restoration<'_> {
         self.rdt.map_or(Ok(()), |groups| groups.join(pid))?;
         self.cgroups.attach_device_program(&self.plan.cgroups.device_program)?;
         self.cgroups.dismiss_helpers()
+    }
+
+    /// Nothing of it has run yet. It has to be killed first: without CRIU, which holds it, it goes on.
+    fn check_confinement(&self) -> Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let checked = lsm::check_restored(&self.plan.inside.lsm, process.pid());
+        checked.map_err(|error| match process.kill().and_then(|()| cgroups::kill_all(&self.record.cgroups)) {
+            Ok(()) => error,
+            Err(also) => error.also(&also),
+        })
     }
 }
 

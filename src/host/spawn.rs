@@ -139,13 +139,18 @@ impl Launched {
         self.child.as_ref().map(|child| &child.pidfd)
     }
 
+    /// Does not wait for its end.
+    pub fn kill(&self) -> Result<()> {
+        sys::pidfd::send_signal(&self.process()?.pidfd, libc::SIGKILL).or_call(|| "pidfd_send_signal(SIGKILL)")
+    }
+
     /// The intermediate process has done its work: goes on with the first process, which it made as our child.
     pub fn replace(&mut self, child: Child) -> Result<()> {
         if let Some(intermediate) = self.child.replace(child) {
             match sys::pidfd::reap(&intermediate.pidfd) {
                 // An embedder that waits for all its children was faster.
                 Ok(_) | Err(Errno::ECHILD) => {}
-                Err(errno) => return Err(Error::call("waitid(intermediate process)", errno)),
+                Err(errno) => return Err(Error::call("poll and waitid(intermediate process)", errno)),
             }
         }
         Ok(())

@@ -20,7 +20,8 @@ use crate::config::{NamespaceChoice, NamespaceKind, Namespaces};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::fs::procfs;
 use crate::fs::rootdir::{RootDir, file_type};
-use crate::machine::criu::messages::{Joined, Named};
+use crate::machine::criu::messages::{CgroupImage, CgroupRoot, Joined, Named};
+use crate::subsystems::cgroups::{Group, Placement};
 use crate::subsystems::devices::DevicesPlan;
 use crate::subsystems::mounts::MountsPlan;
 use crate::subsystems::mounts::plan::What;
@@ -203,6 +204,36 @@ fn has_other_end(pid: i32, pipe: &str, writes: bool) -> bool {
     })
 }
 
+/// The container's own groups: CRIU takes along what is below them, and makes it again there, whatever they were before.
+pub fn cgroup_roots(placement: &Placement) -> Vec<CgroupRoot> {
+    // CRIU names a hierarchy by all of its controllers, that of v2 by none.
+    let root = |group: &Group| CgroupRoot { controller: Some(group.controllers.join(",")), path: group.path.clone() };
+    placement.groups.iter().map(root).collect()
+}
+
+/// Whether a checkpoint has groups at all: without it knows where its processes were, and nothing of these places.
+pub fn has_groups(image: &CgroupImage) -> bool {
+    image.controllers.iter().any(|it| !it.groups.is_empty())
+}
+
+/// Whether a checkpoint has groups below the container's own: in its cgroups' image, or, if who made it looked at those of its
+/// processes alone (COMPAT(runc)), as the place of one.
+pub fn has_groups_below(image: &CgroupImage) -> bool {
+    let below = |path: &str, prefix: Option<u32>| prefix.is_some_and(|own| path.len() > own as usize);
+    let mut groups = image.controllers.iter().flat_map(|it| &it.groups);
+    groups.any(|group| !group.children.is_empty())
+        || has_groups(image)
+            && image.sets.iter().flat_map(|set| &set.members).any(|member| below(&member.path, member.prefix))
+}
+
+/// The controllers of v2 that the container's own group handed down to those below it.
+pub fn handed_down(image: &CgroupImage) -> Vec<String> {
+    let unified = image.controllers.iter().filter(|it| it.names.iter().all(String::is_empty));
+    let properties = unified.flat_map(|it| &it.groups).flat_map(|group| &group.properties);
+    let lists = properties.filter(|property| property.name == "cgroup.subtree_control");
+    lists.flat_map(|property| property.value.split_ascii_whitespace()).map(str::to_owned).collect()
+}
+
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .or_call(|| format!("open({path:?})"))
@@ -213,4 +244,33 @@ fn text(path: &Path) -> Result<String> {
     text.ok_or_else(|| {
         Error::new(Kind::Unsupported, format!("{path:?} is not UTF-8, which CRIU's messages have to be"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn groups_in_an_image() {
+        // A hierarchy without a name; with the container's group "c"; with "d" below it.
+        for (message, expected) in [
+            (&b"\x12\x04\x0a\x00\x18\x00"[..], false),
+            (b"\x12\x07\x0a\x00\x12\x03\x0a\x01c", false),
+            (b"\x12\x0c\x0a\x00\x12\x08\x0a\x01c\x12\x03\x0a\x01d", true),
+            // A process in "/c/d", whose cgroup namespace is "/c": no group was taken, or one was.
+            (b"\x0a\x0c\x12\x0a\x0a\x00\x12\x04/c/d\x18\x02", false),
+            (b"\x0a\x0c\x12\x0a\x0a\x00\x12\x04/c/d\x18\x02\x12\x07\x0a\x00\x12\x03\x0a\x01c", true),
+            (b"", false),
+        ] {
+            assert_eq!(has_groups_below(&CgroupImage::decode(message).unwrap()), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn controllers_that_are_handed_down() {
+        let image = b"\x12\x2d\x0a\x00\x12\x29\x0a\x01c\x1a\x24\x0a\x16cgroup.subtree_control\x12\x08cpu pids\x1a\x00";
+        assert_eq!(handed_down(&CgroupImage::decode(&image[..]).unwrap()), ["cpu", "pids"]);
+    }
 }

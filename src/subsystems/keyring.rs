@@ -31,6 +31,16 @@ impl Keyring {
 ///
 /// ORDER: in the container's user namespace, as its root: a keyring is found by name in the namespace of its maker alone.
 pub fn create(_: &Inside, keyring: &Keyring) -> Result<()> {
+    make(keyring)
+}
+
+/// Makes it in our own user namespace, for this thread and what it starts: CRIU, and so what that restores. (Further processes
+/// in a user namespace do not find it by name: they have a keyring each.)
+pub fn create_outside(keyring: &Keyring) -> Result<()> {
+    make(keyring)
+}
+
+fn make(keyring: &Keyring) -> Result<()> {
     let Some(serial) = join_by_name(keyring)? else { return Ok(()) };
     set_permissions(serial, PERMISSIONS)
         .or_call(|| format!("keyctl(SETPERM, {:?}, {PERMISSIONS:#x})", keyring.0))

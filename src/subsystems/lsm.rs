@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::process::Process;
 use crate::error::{Error, Kind, OrCall, Refusal, Result, Within};
-use crate::fs::procfs::Procfs;
+use crate::fs::procfs::{self, Procfs};
 use crate::machine::Machine;
 use crate::machine::lsm::has_apparmor_profile;
 use crate::subsystems::doors::Inside;
@@ -62,6 +62,24 @@ fn check_apparmor(profile: &str, machine: &Machine) -> Result<()> {
 const NOT_LOADED: &str =
     "/sys/kernel/security/apparmor/profiles lists the profiles that are, apparmor_parser(8) loads more";
 
+/// CRIU may have been built without SELinux, and says nothing of it: what it restores is in our own domain then.
+pub fn check_restored(plan: &LsmPlan, pid: i32) -> Result<()> {
+    let Some(label) = &plan.selinux else { return Ok(()) };
+    let of = |process: &str| -> Result<String> {
+        let label = procfs::read_own(&format!("/proc/{process}/attr/current"))?;
+        Ok(label.trim_end_matches(['\0', '\n']).to_owned())
+    };
+    let restoring = || -> Result<()> {
+        let (theirs, ours) = (of(&pid.to_string())?, of("self")?);
+        if theirs == ours && theirs != *label {
+            let why = format!("criu: has restored it as {theirs:?}, which is ours: it was built without SELinux");
+            return Err(Error::new(Kind::Unsupported, why));
+        }
+        Ok(())
+    };
+    restoring().within(|| "process.selinuxLabel")
+}
+
 /// What is to be written at last, and where.
 #[derive(Debug, Default)]
 pub struct AtExec(Vec<Attribute>);
@@ -107,6 +125,15 @@ impl AtExec {
 
 /// Gives the keys that are made until execve the process's label, so that it may use them.
 pub fn label_keys(_: &Inside, plan: &LsmPlan) -> Result<()> {
+    label(plan)
+}
+
+/// The same for a process that is not in the container, and makes keys for one that will be.
+pub fn label_keys_outside(plan: &LsmPlan) -> Result<()> {
+    label(plan)
+}
+
+fn label(plan: &LsmPlan) -> Result<()> {
     match &plan.selinux {
         Some(label) => write_own("keycreate", label).within(|| "process.selinuxLabel"),
         None => Ok(()),

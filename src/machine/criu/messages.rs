@@ -208,13 +208,34 @@ pub struct Version {
 /// `cgroup.img`, as far as we read it.
 #[derive(Clone, PartialEq, Message)]
 pub struct CgroupImage {
+    #[prost(message, repeated, tag = "1")]
+    pub sets: Vec<CgroupSet>,
     #[prost(message, repeated, tag = "2")]
     pub controllers: Vec<CgroupTrees>,
+}
+
+/// The groups of some processes, one of each hierarchy.
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupSet {
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<CgroupMember>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupMember {
+    #[prost(string, required, tag = "2")]
+    pub path: String,
+    /// How much of the path is that of their cgroup namespace.
+    #[prost(uint32, optional, tag = "3")]
+    pub prefix: Option<u32>,
 }
 
 /// What was dumped of one hierarchy.
 #[derive(Clone, PartialEq, Message)]
 pub struct CgroupTrees {
+    /// The controllers' names; that of v2 is empty.
+    #[prost(string, repeated, tag = "1")]
+    pub names: Vec<String>,
     #[prost(message, repeated, tag = "2")]
     pub groups: Vec<CgroupTree>,
 }
@@ -224,4 +245,15 @@ pub struct CgroupTrees {
 pub struct CgroupTree {
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub children: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "3")]
+    pub properties: Vec<CgroupProperty>,
+}
+
+/// A file of a group.
+#[derive(Clone, PartialEq, Message)]
+pub struct CgroupProperty {
+    #[prost(string, required, tag = "1")]
+    pub name: String,
+    #[prost(string, required, tag = "2")]
+    pub value: String,
 }

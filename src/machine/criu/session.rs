@@ -73,13 +73,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts CRIU, and asks whether it is new enough.
-    pub fn start(surroundings: &Surroundings<'_>) -> Result<Self> {
+    /// Starts CRIU, and asks whether it is new enough. `before` prepares what its process inherits of the thread that starts it,
+    /// which does nothing else.
+    pub fn start(surroundings: &Surroundings<'_>, before: impl FnOnce() -> Result<()> + Send) -> Result<Self> {
         let starting = || -> Result<Self> {
             let flags = SockFlag::SOCK_CLOEXEC;
             let (socket, theirs) =
                 socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).or_call(|| "socketpair")?;
-            let (criu, directories) = spawn(&theirs, surroundings)?;
+            let (criu, directories) = spawn(&theirs, surroundings, before)?;
             drop(theirs);
             let mut session = Self { criu, socket, directories };
             session.check_version()?;
@@ -148,7 +149,12 @@ impl Session {
             let notify = answer.notify.unwrap_or_default();
             let step = notify.script.unwrap_or_default();
             log::debug!("criu: {step}");
-            let attended = attend(Notification { step, pid: notify.pid.unwrap_or(0), descriptor });
+            let is_told_only = step == "pre-resume";
+            let attended = match attend(Notification { step, pid: notify.pid.unwrap_or(0), descriptor }) {
+                // CRIU would go on all the same, and is ended instead.
+                Err(ours) if is_told_only => return Err(ours),
+                attended => attended,
+            };
             let go_on =
                 Request { kind: Kind::Notify.into(), notify_success: Some(attended.is_ok()), ..Request::default() };
             failure = failure.or(attended.err());
@@ -236,8 +242,13 @@ fn refusal(answer: &Response) -> Error {
 
 /// By a thread with descriptors and mounts of its own: what CRIU is to inherit is not inherited by what other threads start
 /// meanwhile.
-fn spawn(socket: &OwnedFd, surroundings: &Surroundings<'_>) -> Result<(Child, Vec<OwnedFd>)> {
+fn spawn(
+    socket: &OwnedFd,
+    surroundings: &Surroundings<'_>,
+    before: impl FnOnce() -> Result<()> + Send,
+) -> Result<(Child, Vec<OwnedFd>)> {
     let spawning = || -> Result<(Child, Vec<OwnedFd>)> {
+        before()?;
         if let Some((root, place)) = surroundings.root {
             mount_root(root, place).within(|| "the root of what is restored")?;
         }

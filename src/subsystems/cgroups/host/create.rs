@@ -128,6 +128,15 @@ impl Cgroups {
         }
     }
 
+    /// Lets the v2 group hand these controllers down: everybody is, and will be, in a group below it. Without any, somebody else
+    /// may do so from now on.
+    pub fn hand_down(&mut self, controllers: &[String]) -> Result<()> {
+        self.placeholder = None;
+        let Some(unified) = self.entrance.unified().filter(|_| !controllers.is_empty()) else { return Ok(()) };
+        let wanted: Vec<_> = controllers.iter().map(|controller| format!("+{controller}")).collect();
+        unified.directory.write("cgroup.subtree_control", &wanted.join(" "))
+    }
+
     /// Attaches the device program to the v2 group.
     pub fn attach_device_program(&mut self, program: &[Instruction]) -> Result<()> {
         let Some(unified) = self.entrance.unified().filter(|_| !program.is_empty()) else { return Ok(()) };

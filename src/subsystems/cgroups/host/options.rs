@@ -29,11 +29,21 @@ pub struct HierarchyOptions {
 }
 
 impl HierarchyOptions {
+    /// Does what a CRIU is in, and puts the options back, whatever came of it.
+    pub fn kept<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = Self::before_criu()?;
+        let result = work();
+        if let Some(Err(error)) = before.map(|before| before.put_back()) {
+            log::warn!("{error}");
+        }
+        result
+    }
+
     /// What they were before any CRIU of ours; `None`: there is no v2 hierarchy.
     ///
     /// While another one runs, and after one whose corten was killed, they are not what they were. So the first one of all
     /// leaves them on the hierarchy, before its CRIU starts; what somebody has added since counts as well.
-    pub fn before_criu() -> Result<Option<Self>> {
+    fn before_criu() -> Result<Option<Self>> {
         let Some(mut options) = Self::now()? else { return Ok(None) };
         match options.remembered() {
             Ok(Some(known)) => options.options.extend(known),
@@ -76,7 +86,7 @@ impl HierarchyOptions {
     }
 
     /// Sets them again, if they are others now.
-    pub fn put_back(&self) -> Result<()> {
+    fn put_back(&self) -> Result<()> {
         if Self::now()?.as_ref() == Some(self) {
             return Ok(());
         }
