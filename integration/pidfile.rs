@@ -24,6 +24,15 @@ fn run_writes_it_too() {
     assert_eq!(fs::read_to_string(&file).unwrap(), container.pid.to_string());
 }
 
+/// As soon as the program runs, it is there.
+#[test]
+fn is_written_before_the_program_starts() {
+    let bundle = Bundle::sh("cat /pid");
+    let file = bundle.rootfs().join("pid");
+    let printed = bundle.option("--pid-file").option(file.to_str().unwrap()).prints();
+    assert!(printed.parse::<u32>().is_ok_and(|pid| pid > 1), "{printed:?}");
+}
+
 /// CRI-O makes an empty file before it calls, and BuildKit reads at the moment in which there is one.
 #[test]
 fn replaces_an_empty_file_in_one_step() {

@@ -68,6 +68,14 @@ fn infinity_is_the_largest_number() {
     assert_eq!(shown(&printed, "Max core file size"), ("unlimited".into(), "unlimited".into()));
 }
 
+/// Of a container with a user namespace the host sets them, and the program does not start before.
+#[test]
+fn in_a_user_namespace_the_program_starts_with_them() {
+    let bundle = Bundle::new().args(&["cat", "/proc/self/limits"]).user_namespace(300_000);
+    let printed = bundle.push("/process/rlimits", rlimit("RLIMIT_NOFILE", 100, 101)).prints();
+    assert_eq!(shown(&printed, "Max open files"), ("100".into(), "101".into()));
+}
+
 #[test]
 fn one_bites() {
     let script = "dd if=/dev/zero of=/tmp/file bs=1024 count=64 2>/dev/null; stat -c %s /tmp/file";

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use super::{FromInside, GO, MAX_MESSAGE, malformed};
+use super::{FromInside, GO, MAX_MESSAGE, START, malformed};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::{sys, timing};
 
@@ -34,6 +34,11 @@ impl HostEnd {
     /// Says: go on.
     pub fn go(&self) -> Result<()> {
         self.write(&[GO])
+    }
+
+    /// Says: execute the program. It may be on its way before the process is ready for it, but not before it has had all answers.
+    pub fn start(&self) -> Result<()> {
+        self.write(&[START])
     }
 
     /// Says: go on with this.

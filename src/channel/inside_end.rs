@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::host_end::receive_some;
-use super::{FromInside, MAX_MESSAGE, encode, malformed};
+use super::{FromInside, GO, MAX_MESSAGE, encode, malformed};
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::sys;
 
@@ -51,7 +51,9 @@ impl InsideEnd {
 
     /// Waits until the host says: go on.
     pub fn wait_for_go(&self) -> Result<()> {
-        self.read_exact(&mut [0_u8; 1])
+        let mut byte = [0_u8; 1];
+        self.read_exact(&mut byte)?;
+        if byte == [GO] { Ok(()) } else { Err(malformed(&"not the answer that was waited for")) }
     }
 
     /// The same, and takes the descriptor that comes along.
@@ -117,6 +119,9 @@ mod tests {
         inside.wait_for_descriptor().unwrap();
         host.go().unwrap();
         inside.wait_for_descriptor().unwrap_err();
+        host.start().unwrap();
+        let error = inside.wait_for_go().unwrap_err();
+        assert!(error.to_string().contains("not the answer"), "{error}");
         inside.send(&FromInside::Log { warning: false, text: "x".to_owned() }).unwrap();
         inside.send(&FromInside::Ready).unwrap();
         inside.send_with(&FromInside::Terminal { name: "n".repeat(9000) }, file.as_fd()).unwrap();

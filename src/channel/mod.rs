@@ -15,11 +15,14 @@
 //!    Terminal(fd, name) ─────►       hands it to the console socket, or relays it
 //!    Listener(number) ───────►       takes it, hands it to the seccomp agent              (only with SCMP_ACT_NOTIFY)
 //!    Ready ──────────────────►       sets limits; create returns
-//!                ◄── Go ──           start                                       (create: through a FIFO)
+//!                ◄── Start ──                                                    (create: through a FIFO)
 //!    Executing ──────────────►       and the end of file: the program runs
 //!
 //!    Log(..), Phase(..), Failed(error)       at any time
 //! ```
+//!
+//! Where nobody has anything to do between "ready" and the start, Start is said as soon as the process may do without us: neither
+//! then waits for the other, and a `run` takes a tenth less. It is another byte than Go, so that it is not taken for an answer.
 //!
 //! A stream socket; a message is its length, four bytes, and then itself in postcard's format. A descriptor travels with
 //! the first byte of its message. Between the filter being loaded and execve only read(2) and write(2) are used, and sendmsg(2)
@@ -101,6 +104,9 @@ pub const TELL_PHASES: &CStr = c"timing";
 
 /// The byte that says: go on.
 const GO: u8 = b'g';
+
+/// The byte that says: execute the program.
+const START: u8 = b's';
 
 /// A message may not be longer: no side is to make the other allocate what it likes.
 const MAX_MESSAGE: usize = 1 << 26;

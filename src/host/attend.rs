@@ -41,6 +41,8 @@ pub struct Conversation<'a> {
     pub channel: &'a HostEnd,
     /// Where the terminal goes; `None`: to us.
     pub console_socket: Option<&'a OwnedFd>,
+    /// Whether the program may start when the process is ready for it, and we have done what is to be done before.
+    pub starts_at_once: bool,
 }
 
 impl Conversation<'_> {
@@ -139,6 +141,7 @@ impl Conversation<'_> {
             phase("join the cgroups", || self.cgroups.entrance().join(pid))?;
             self.channel.go()?;
         }
-        self.cgroups.dismiss_helpers()
+        self.cgroups.dismiss_helpers()?;
+        if self.starts_at_once { self.channel.start() } else { Ok(()) }
     }
 }

@@ -87,11 +87,11 @@ pub(super) fn create(runtime: &Runtime, request: &CreateRequest) -> Result<Conta
 
 /// Creates and starts.
 pub(super) fn run(runtime: &Runtime, request: &CreateRequest) -> Result<Running> {
-    let Created { mut container, init, channel, terminal } = build(runtime, request, StartBy::ThisProcess)?;
+    let Created { mut container, init, channel, terminal, starts_at_once } =
+        build(runtime, request, StartBy::ThisProcess)?;
     let readiness = request.notify_socket.as_deref().and_then(|manager| container.listen(manager));
-    channel
-        .go()
-        .and_then(|()| phase("start", || start::see_it_execute(&channel, &init, container.start_patience())))
+    let said = if starts_at_once { Ok(()) } else { channel.start() };
+    said.and_then(|()| phase("start", || start::see_it_execute(&channel, &init, container.start_patience())))
         .map_err(|error| container.explain(error))
         .and_then(|()| start::after_start(&container))
         .map_err(|error| delete::after_failure(&mut container, error))?;
@@ -109,6 +109,8 @@ struct Created {
     init: OwnedFd,
     channel: HostEnd,
     terminal: Option<OwnedFd>,
+    /// See [`Conversation`].
+    starts_at_once: bool,
 }
 
 /// Decides first, touches then, and undoes everything when it fails.
@@ -144,6 +146,10 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
         pid_file: request.pid_file.as_deref(),
     };
     let handover = Handover::open(places)?;
+    let starts_at_once = start_by == StartBy::ThisProcess
+        && handover.is_for_nobody()
+        && request.notify_socket.is_none()
+        && !plan.needs_us_to_the_end();
 
     let root = StateRoot::find_or_make(&runtime.state_root)?;
     let (claim, _lock) = phase("claim the id", || root.claim(&request.id))?;
@@ -155,10 +161,19 @@ fn build(runtime: &Runtime, request: &CreateRequest, start_by: StartBy) -> Resul
     }
 
     let mut launched = false;
-    let acts = Acts { runtime, config: &config, root: &root, directory: &claim, handover: &handover, start_by };
+    let acts = Acts {
+        runtime,
+        config: &config,
+        root: &root,
+        directory: &claim,
+        handover: &handover,
+        start_by,
+        starts_at_once,
+    };
     match acts.carry_out(&mut plan, &mut record, network, &mut launched) {
         Ok((init, channel, terminal)) => {
-            Ok(Created { container: Container { record, directory: claim.keep() }, init, channel, terminal })
+            let container = Container { record, directory: claim.keep() };
+            Ok(Created { container, init, channel, terminal, starts_at_once })
         }
         Err(error) => {
             drop(claim);
@@ -185,6 +200,7 @@ struct Acts<'a> {
     directory: &'a ContainerDir,
     handover: &'a Handover,
     start_by: StartBy,
+    starts_at_once: bool,
 }
 
 impl Acts<'_> {
@@ -241,6 +257,7 @@ impl Acts<'_> {
             launched: &mut process,
             channel: &channel,
             console_socket: self.handover.console_socket.as_ref(),
+            starts_at_once: self.starts_at_once,
         };
         let terminal = phase("conversation", || conversation.hold())?;
         process::host::settle(process.pid(), &plan.from_outside)?;

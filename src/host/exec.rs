@@ -250,12 +250,18 @@ impl Acts<'_> {
             from_outside: &decided.from_outside,
             listener: decided.listener.as_ref(),
             entrance: &entrance,
+            apart,
+            starts_at_once: !self.handover.has_sockets()
+                && decided.listener.is_none()
+                && !decided.from_outside.comes_last(),
             acts: self,
         };
         let terminal = phase("conversation", || talk.hold(&mut launched, &channel))?;
         process::host::settle(launched.pid(), &decided.from_outside)?;
         self.handover.pidfd(PidfdName::Setns, &launched)?;
-        channel.go()?;
+        if !talk.starts_at_once {
+            channel.start()?;
+        }
         if let Some(pidfd) = launched.pidfd() {
             phase("start", || start::see_it_execute(&channel, pidfd, Some(PATIENCE)))
                 .map_err(|error| seccomp::host::explain(error, talk.filter(), talk.listener))?;
@@ -291,6 +297,10 @@ struct Conversation<'a> {
     /// Who gets the filter's listener.
     listener: Option<&'a Listener>,
     entrance: &'a Entrance,
+    /// Whether it enters a pid namespace, for which another process is made.
+    apart: bool,
+    /// Whether the program may start when the process is ready for it: nobody has anything to do then.
+    starts_at_once: bool,
     acts: &'a Acts<'a>,
 }
 
@@ -303,6 +313,11 @@ impl Conversation<'_> {
             }
             other => other,
         }
+    }
+
+    /// It has had all its answers.
+    fn start_at_once(&self, channel: &HostEnd) -> Result<()> {
+        if self.starts_at_once { channel.start() } else { Ok(()) }
     }
 
     fn filter(&self) -> Option<&seccomp::Filter> {
@@ -323,6 +338,9 @@ impl Conversation<'_> {
         if self.plan.waits {
             channel.go()?;
         }
+        if !self.apart {
+            self.start_at_once(channel)?;
+        }
         // Frozen, it goes on when somebody resumes the container.
         let patience = (!self.acts.is_paused).then_some(PATIENCE);
         let (mut terminal, mut listener) = (None, None);
@@ -334,6 +352,7 @@ impl Conversation<'_> {
                 Some((FromInside::FirstProcess, Some(pidfd))) => {
                     launched.replace(Child { pid: pid_of(&pidfd)?, pidfd })?;
                     channel.go()?;
+                    self.start_at_once(channel)?;
                 }
                 Some((FromInside::Terminal { name }, Some(master))) => match &self.acts.handover.console_socket {
                     Some(socket) => {

@@ -59,6 +59,16 @@ impl Handover {
         })
     }
 
+    /// Whether nobody gets anything.
+    pub fn is_for_nobody(&self) -> bool {
+        !self.has_sockets() && self.pid_file.is_none()
+    }
+
+    /// Whether somebody gets a descriptor.
+    pub fn has_sockets(&self) -> bool {
+        self.console_socket.is_some() || self.pidfd_socket.is_some()
+    }
+
     /// Sends the pidfd, if somebody wants it.
     pub fn pidfd(&self, name: PidfdName, launched: &Launched) -> Result<()> {
         let (Some(socket), Some(pidfd)) = (&self.pidfd_socket, launched.pidfd()) else { return Ok(()) };

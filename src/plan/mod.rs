@@ -179,6 +179,12 @@ pub struct InsidePlan {
 }
 
 impl Plan {
+    /// Whether the process asks for something on its way, or there is something to do when it is ready ([`crate::channel`]).
+    pub fn needs_us_to_the_end(&self) -> bool {
+        let asks = self.inside.announces_environment || self.inside.mounts.asks() || self.listener.is_some();
+        asks || self.from_outside.comes_last()
+    }
+
     /// Plans a container.
     pub fn new(config: &Config, machine: &Machine, request: &Request<'_>) -> Result<Self> {
         let namespaces = &config.linux.namespaces;

@@ -211,6 +211,12 @@ pub struct Circumstances<'a> {
 }
 
 impl MountsPlan {
+    /// Whether the container's side may ask the host for a source.
+    pub fn asks(&self) -> bool {
+        let asks = |bind: &Bind| bind.id_map.is_some() || bind.opened_by == OpenedBy::Inside;
+        self.steps.iter().any(|step| matches!(&step.what, What::Bind(bind) if asks(bind)))
+    }
+
     /// Plans the filesystem of `config`.
     pub fn new(config: &Config, circumstances: &Circumstances<'_>) -> Result<Self> {
         let mut steps = Vec::new();

@@ -62,6 +62,13 @@ pub struct FromOutside {
     pub io_priority: Option<IoPriority>,
 }
 
+impl FromOutside {
+    /// Whether there is something to do when the process is ready ([`host::settle`]).
+    pub fn comes_last(&self) -> bool {
+        !self.rlimits.is_empty() || self.scheduler.is_some() || self.io_priority.is_some()
+    }
+}
+
 /// Divides the chapter between the two sides.
 ///
 /// A process in a user namespace of its own may not raise its limits, so the host sets them; elsewhere the process does,
