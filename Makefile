@@ -155,8 +155,8 @@ bench: packages
 	$(MAKE) build
 	benches/run $(RELEASE) $(BENCH_ROUNDS) docs/benchmarks
 
-# In which order the linker puts the functions of the release, after a new compiler or package: ten minutes. Like the benchmark's,
-# this program of ours needs features of packages that the release has not, and cargo makes the one over the other.
+# In which order the linker puts the functions of the release, after a new compiler or package: a quarter of an hour. Like the
+# benchmark's, this program of ours needs features of packages that the release has not, and cargo makes the one over the other.
 order: packages
 	$(call bench_binary,--bench order,target/bench-order)
 	CORTEN_LINK_MAP=$(abspath target/corten.map) $(MAKE) build

@@ -122,8 +122,12 @@ fn functions(map: &str) -> BTreeMap<u64, (u64, String)> {
         let mut numbers = line.split_ascii_whitespace();
         let (begin, size) = (numbers.next()?, numbers.nth(1)?);
         let (begin, size) = (u64::from_str_radix(begin, 16).ok()?, u64::from_str_radix(size, 16).ok()?);
-        let name = line.get(SYMBOLS..).filter(|name| !name.starts_with(' '))?;
-        (size > 0).then(|| (begin, (begin + size, name.to_owned())))
+        // What has no blanks before it is the object that the symbols below come from.
+        let (before, name) = line.get(SECTIONS..)?.split_at_checked(SYMBOLS - SECTIONS)?;
+        if size == 0 || !before.trim().is_empty() || name.starts_with(' ') {
+            return None;
+        }
+        Some((begin, (begin + size, name.to_owned())))
     };
     lines.filter_map(function).collect()
 }
