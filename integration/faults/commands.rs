@@ -31,6 +31,9 @@ pub struct Row {
     pub takes_back: bool,
 }
 
+/// What the program of `exec` says.
+pub const EXECUTED: &str = "it-was-executed";
+
 const ROW: Row = Row {
     name: "",
     applies: || true,
@@ -70,8 +73,8 @@ pub const COMMANDS: &[Row] = &[
     Row {
         name: "exec",
         before: &["create", "start"],
-        command: |bundle| on(bundle, "exec", &["echo", "it-was-executed"]),
-        effect: |_, output| Some(output.contains("it-was-executed")),
+        command: |bundle| on(bundle, "exec", &["echo", EXECUTED]),
+        effect: |_, output| Some(output.contains(EXECUTED)),
         ..ROW
     },
     Row {

@@ -12,7 +12,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::commands::{Row, plainly};
+use super::commands::{EXECUTED, Row, plainly};
 use super::errnos;
 use super::reaper::Reaper;
 use super::trace::{Fault, Made, Place, Traced, trace};
@@ -177,7 +177,8 @@ impl<'a> Stage<'a> {
 
     fn judge_error(&self, code: i32, output: &str, point: Option<&(Place, Fault)>, found: &mut Vec<String>) {
         let command = self.row.name.split('-').next().unwrap_or_default();
-        let last = output.lines().last().unwrap_or_default();
+        // Of whom nobody waits for any more, the program speaks when it likes.
+        let last = output.lines().rfind(|line| *line != EXECUTED).unwrap_or_default();
         let program_was_killed = code == 128 + libc_kill() && matches!(point, Some((_, Fault::KillChild)));
         if program_was_killed && matches!(command, "run" | "exec") {
             return;
