@@ -21,8 +21,8 @@ use crate::support::{Bundle, differs, requires};
 const CEILING_HYBRID: u32 = 881;
 const HIERARCHIES: usize = 10;
 
-/// cgroup v2: 576 or 579, for the same reason, and six more in the guest, where our own cgroup is one
-/// level below the root's and there is a /proc/kcore to link to: 582 or 585.
+/// cgroup v2: 576 or 579, for the same reason, and six more in the guest, where our own cgroup is one level below the root's and
+/// there is a /proc/kcore to link to: 582 or 585.
 const CEILING_UNIFIED: u32 = 585;
 
 const MEMORY: [&str; 6] = ["brk", "madvise", "mmap", "mprotect", "mremap", "munmap"];

@@ -29,7 +29,7 @@ pub fn open_sources(plan: &mut MountsPlan, luggage: &mut Luggage) -> Result<()> 
         let within = || format!("{} {:?}", step.property, step.destination);
         let before = propagation_of_copy(&plan.root, &step.propagation);
         match &mut step.what {
-            What::Bind(bind) if bind.opened_by == OpenedBy::Host && bind.id_map.is_none() => {
+            What::Bind(bind) if bind.is_opened_ahead() => {
                 let copy = open_source(bind, before).within(within)?;
                 bind.copy = Some(luggage.pack(copy));
             }

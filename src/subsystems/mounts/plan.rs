@@ -210,11 +210,17 @@ pub struct Circumstances<'a> {
     pub further: Option<Mount>,
 }
 
+impl Bind {
+    /// Whether the host opens the source before there is a process. A process may have to ask for any other.
+    pub fn is_opened_ahead(&self) -> bool {
+        self.opened_by == OpenedBy::Host && self.id_map.is_none()
+    }
+}
+
 impl MountsPlan {
     /// Whether the container's side may ask the host for a source.
     pub fn asks(&self) -> bool {
-        let asks = |bind: &Bind| bind.id_map.is_some() || bind.opened_by == OpenedBy::Inside;
-        self.steps.iter().any(|step| matches!(&step.what, What::Bind(bind) if asks(bind)))
+        self.steps.iter().any(|step| matches!(&step.what, What::Bind(bind) if !bind.is_opened_ahead()))
     }
 
     /// Plans the filesystem of `config`.
