@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, fchownat};
 use prost::Message;
 
 use crate::error::{Error, Kind, OrCall, Result, Within};
@@ -157,22 +157,30 @@ impl Images {
         Ok((Uid::from_raw(root("uid_map")?), Gid::from_raw(root("gid_map")?)))
     }
 
-    /// Gives them to him, who may be the host's root.
+    /// Gives them to him, who may be ourselves.
+    ///
+    /// The directory keeps our group, which may look up names in it: CRIU's restored process opens its first image
+    /// (`timens-0.img`) before or after it becomes him, as it happens (seen with CRIU 4.1.1: "Permission denied" in one restore of
+    /// ten).
     pub fn give_to(&self, (user, group): (Uid, Gid)) -> Result<()> {
-        if user.is_root() && group.as_raw() == 0 {
+        let ours = Gid::effective();
+        if user == Uid::effective() && group == ours {
             return Ok(());
         }
         let mut directory = Dir::openat(&self.directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
             .or_call(|| format!("opendir({:?})", self.path))?;
         for entry in directory.iter() {
             let entry = entry.or_call(|| format!("readdir({:?})", self.path))?;
-            if entry.file_name() != c".." {
+            if ![c".", c".."].contains(&entry.file_name()) {
                 let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
                 fchownat(&self.directory, entry.file_name(), Some(user), Some(group), flags)
                     .or_call(|| format!("fchownat({:?})", entry.file_name()))?;
             }
         }
-        Ok(())
+        fchown(&self.directory, Some(user), Some(ours)).or_call(|| format!("fchown({:?})", self.path))?;
+        let mode =
+            Mode::from_bits_truncate(fstat(&self.directory).or_call(|| format!("fstat({:?})", self.path))?.st_mode);
+        fchmod(&self.directory, mode | Mode::S_IXGRP).or_call(|| format!("fchmod({:?})", self.path))
     }
 
     /// What was taken along of the cgroups.
