@@ -30,9 +30,12 @@ impl<T: Send> Beside<T> {
     pub fn begin(act: fn() -> T) -> nix::Result<Self> {
         let slot = Box::new(Slot { act, answer: UnsafeCell::new(None) });
         let data: *const Slot<T> = &raw const *slot;
-        let others = other_processors();
-        // A processor may have been taken from us in between.
-        let id = create(data, others.as_ref()).or_else(|_| create(data, None))?;
+        let id = create(data)?;
+        if let Some(others) = other_processors() {
+            // SAFETY: the thread is not joined yet, and the set is as large as is said. It may have ended, or a processor may
+            // have been taken from us; then it stays where it is.
+            unsafe { libc::pthread_setaffinity_np(id, size_of::<CpuSet>(), std::ptr::from_ref(&others).cast()) };
+        }
         Ok(Self { id, slot, joined: false })
     }
 
@@ -74,21 +77,14 @@ fn other_processors() -> Option<CpuSet> {
     is_some.then_some(processors)
 }
 
-fn create<T>(slot: *const Slot<T>, processors: Option<&CpuSet>) -> nix::Result<libc::pthread_t> {
+fn create<T>(slot: *const Slot<T>) -> nix::Result<libc::pthread_t> {
     let (mut attributes, mut id) = (MaybeUninit::<libc::pthread_attr_t>::uninit(), 0);
-    // SAFETY: the attributes are initialised before they are used and destroyed after it; the set is as large as is said; the
-    // slot outlives the thread, see `Beside`.
+    // SAFETY: the attributes are initialised before they are used and destroyed after it; the slot outlives the thread, see
+    // `Beside`.
     unsafe {
         answer(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
         let mut attributes = attributes.assume_init();
-        let mut made = answer(libc::pthread_attr_setstacksize(&raw mut attributes, STACK));
-        if let Some(processors) = processors {
-            let set = std::ptr::from_ref(processors).cast();
-            made = made.and_then(|()| {
-                answer(libc::pthread_attr_setaffinity_np(&raw mut attributes, size_of::<CpuSet>(), set))
-            });
-        }
-        let made = made.and_then(|()| {
+        let made = answer(libc::pthread_attr_setstacksize(&raw mut attributes, STACK)).and_then(|()| {
             answer(libc::pthread_create(&raw mut id, &raw const attributes, run::<T>, slot.cast_mut().cast()))
         });
         libc::pthread_attr_destroy(&raw mut attributes);
