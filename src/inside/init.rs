@@ -28,25 +28,21 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
     let inside = Inside::first_step();
     // A session of our own: a terminal can only be given to its leader, and the caller's must not reach us.
     setsid().or_call(|| "setsid")?;
-    if plan.namespaces.network_follows {
-        let network = phase("wait for the network namespace", || channel.wait_for_descriptor())?;
-        namespaces::inside::join_network(&inside, network)?;
-    }
     namespaces::inside::join_all(&inside, &plan.namespaces.joins)?;
     if let Some(keyring) = &plan.keyring {
         // ORDER: the label of what is made, first.
         lsm::label_keys(&inside, &plan.lsm)?;
         keyring::create(&inside, keyring)?;
     }
-    let mut host = Host { channel, plan, in_cgroup: false };
+    name_ourselves(plan)?;
 
+    let mut host = Host { channel, plan, in_network: !plan.namespaces.network_follows, in_cgroup: false };
+    let mut rootfs = phase("root", || root::attach_root(&inside, &plan.mounts.root))?;
+    phase("mounts", || root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host))?;
+    host.enter_network(&inside)?;
     if plan.loopback {
         phase("loopback", || network::bring_up_loopback(&inside))?;
     }
-    name_ourselves(plan)?;
-
-    let mut rootfs = phase("root", || root::attach_root(&inside, &plan.mounts.root))?;
-    phase("mounts", || root::attach_all(&inside, &mut rootfs, &plan.mounts, &mut host))?;
     phase("devices", || devices::inside::make_all(&inside, &rootfs.dir, &plan.devices))?;
     host.enter_cgroup(&inside)?;
     announce_environment(channel, plan)?;
@@ -70,15 +66,27 @@ pub fn run(channel: &InsideEnd, plan: &InsidePlan) -> Result<Infallible> {
 struct Host<'a> {
     channel: &'a InsideEnd,
     plan: &'a InsidePlan,
+    in_network: bool,
     in_cgroup: bool,
 }
 
 impl Rendezvous for Host<'_> {
+    /// The host makes it meanwhile; what does not show it is attached before.
+    fn enter_network(&mut self, inside: &Inside) -> Result<()> {
+        if std::mem::replace(&mut self.in_network, true) {
+            return Ok(());
+        }
+        let network = phase("wait for the network namespace", || self.channel.wait_for_descriptor())?;
+        namespaces::inside::join_network(inside, network)
+    }
+
     /// On v1 the host moves us; the namespace that shows our cgroup as its root comes after that.
     fn enter_cgroup(&mut self, inside: &Inside) -> Result<()> {
         if std::mem::replace(&mut self.in_cgroup, true) {
             return Ok(());
         }
+        // ORDER: it is the first that the host sends.
+        self.enter_network(inside)?;
         if self.plan.waits_for_cgroup {
             phase("wait for the cgroups", || self.channel.wait_for_go())?;
         }

@@ -142,7 +142,7 @@ pub struct InsidePlan {
     pub namespaces: InsideNamespaces,
     /// A message says when we are in the cgroups that we were not born in; the host knows when it has made them.
     pub waits_for_cgroup: bool,
-    /// A new network namespace has a loopback interface that is down.
+    /// A new network namespace has a loopback interface that is down, unless the host made it.
     pub loopback: bool,
     /// The filesystem.
     pub mounts: MountsPlan,
@@ -217,7 +217,7 @@ impl Plan {
         let inside = InsidePlan {
             namespaces: InsideNamespaces::default(),
             waits_for_cgroup: false,
-            loopback: namespaces.creates(NamespaceKind::Network),
+            loopback: namespaces.creates(NamespaceKind::Network) && !route.network_by_host,
             devices: DevicesPlan::new(config, in_user_namespace, mounts.dev_is_bound()),
             mounts,
             sysctl: config.linux.sysctl.clone().into_iter().collect(),

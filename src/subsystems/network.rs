@@ -1,10 +1,9 @@
 //! The network of a new network namespace: its loopback interface works.
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::config::NamespaceKind;
-use crate::error::{OrCall, Result};
+use crate::error::{Error, OrCall, Result};
 use crate::subsystems::doors::Inside;
 use crate::subsystems::namespaces::host::namespace_of;
 use crate::sys;
@@ -15,9 +14,7 @@ pub fn bring_up_loopback(_: &Inside) -> Result<()> {
 }
 
 fn bring_up() -> Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
-    let socket = socket.or_call(|| "socket(AF_INET)")?;
-    sys::network::bring_up_loopback(&socket).or_call(|| "ioctl(SIOCSIFFLAGS, \"lo\")")
+    sys::network::bring_up_loopback().map_err(|(call, errno)| Error::call(call, errno))
 }
 
 /// The same in the network namespace of another process, by a thread that goes there.

@@ -1,9 +1,14 @@
 //! netdevice(7): bringing up the loopback interface.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
-/// Brings up `lo` in the network namespace that `socket` was made in.
-pub fn bring_up_loopback(socket: impl AsFd) -> nix::Result<()> {
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// Brings up `lo` in the network namespace of this thread, or tells the call that was refused. Allocates nothing and takes no lock.
+pub fn bring_up_loopback() -> Result<(), (&'static str, Errno)> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(|errno| ("socket(AF_INET)", errno))?;
     // SAFETY: an all-zero ifreq is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, letter) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -15,6 +20,6 @@ pub fn bring_up_loopback(socket: impl AsFd) -> nix::Result<()> {
     let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     request.ifr_ifru.ifru_flags = flags;
     // SAFETY: the pointer is to an ifreq that outlives the call.
-    super::answer(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())?;
-    Ok(())
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    super::answer(answer.into()).map(drop).map_err(|errno| ("ioctl(SIOCSIFFLAGS, \"lo\")", errno))
 }

@@ -68,6 +68,8 @@ pub fn attach_root(_: &Inside, root: &Root) -> Result<Rootfs> {
 
 /// What we need of the host meanwhile.
 pub trait Rendezvous {
+    /// Returns when we are in our network namespace.
+    fn enter_network(&mut self, inside: &Inside) -> Result<()>;
     /// Returns when we are in our cgroup and its namespace.
     fn enter_cgroup(&mut self, inside: &Inside) -> Result<()>;
     /// A detached copy of the source of that step of the plan, made with the host's rights; `refusal` says why it was not
@@ -78,6 +80,9 @@ pub trait Rendezvous {
 /// Attaches all mounts in order.
 pub fn attach_all(inside: &Inside, rootfs: &mut Rootfs, plan: &MountsPlan, host: &mut dyn Rendezvous) -> Result<()> {
     for (index, step) in plan.steps.iter().enumerate() {
+        if matches!(&step.what, What::Filesystem(filesystem) if filesystem.needs_network()) {
+            host.enter_network(inside)?;
+        }
         let mut attaching = || -> Result<()> {
             let mounted = match &step.what {
                 What::Filesystem(filesystem) => {

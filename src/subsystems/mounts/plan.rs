@@ -104,6 +104,13 @@ pub struct Filesystem {
     pub copy_up: bool,
 }
 
+impl Filesystem {
+    /// Whether the kernel may look at our network namespace when it is made, as for sysfs, and for filesystems of networks.
+    pub fn needs_network(&self) -> bool {
+        !["proc", "tmpfs", "devpts", "mqueue"].contains(&self.kind.as_str())
+    }
+}
+
 /// Who opens the source of a bind mount.
 ///
 /// KERNEL(6.8): mountinfo is in the order in which mounts were *made*, and a copy is made when its source is opened; users,
