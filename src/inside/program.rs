@@ -117,11 +117,7 @@ impl LastSteps<'_> {
             let copying = script.frame(refusal.hint(Errno::ENOMEM, None, gone));
             let saying = script.frame(Refusal::of("sendmsg(channel)"));
             let message = channel::encode(&FromInside::FirstProcess)?;
-            let copying = script.copy_as_sibling(channel.as_fd(), &message, copying, saying);
-            // The host knows us now, or is about to; before that nothing may be seen of us.
-            let refused = script.frame(Refusal::of("read(channel)"));
-            script.wait_for_byte(channel.as_fd(), refused);
-            Ok(copying)
+            Ok(script.copy_as_sibling(channel.as_fd(), &message, copying, saying))
         });
         if !self.becoming.has_session {
             let refused = script.frame(Refusal::of("setsid"));
@@ -143,6 +139,12 @@ impl LastSteps<'_> {
         process::set_rlimits(&in_root, wanted, script);
         let surplus = process::become_user(&in_root, wanted, script)?;
         self.set_undumpable(script);
+        if self.becoming.by_copy {
+            // The host knows the copy now, or is about to: that takes as long as giving the rights away. Before, it may do nothing
+            // that others depend on.
+            let refused = script.frame(Refusal::of("read(channel)"));
+            script.wait_for_byte(self.becoming.channel.as_fd(), refused);
+        }
         self.load_filter(SeccompPoint::BeforeDrop, script)?;
         let _unprivileged: Unprivileged = process::drop_privileges(in_root, wanted, &surplus, script);
         self.load_filter(SeccompPoint::Last, script)
