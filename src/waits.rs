@@ -6,7 +6,7 @@ use crate::layers::lines;
 
 /// What may wait. Reading may, too: on the container's side, of the channel and of FIFOs, whose end of file is the runtime's
 /// death. A thread's end is waited for by who made it.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 17] = [
     "until_ready(",
     "until_any(",
     "poll(",
@@ -22,6 +22,7 @@ const CALLS: [&str; 16] = [
     "LOCK_EX",
     "connect(",
     "SYS_rt_sigsuspend",
+    "sched_yield(",
     "sleep(",
 ];
 
@@ -37,7 +38,7 @@ enum End {
 use End::{AtOnce, Callers, Deadline};
 
 /// File, call, how often it stands there, end.
-const WAITS: [(&str, &str, usize, End); 43] = [
+const WAITS: [(&str, &str, usize, End); 44] = [
     ("channel/host_end.rs", "until_any(", 1, Deadline),
     ("channel/host_end.rs", "until_ready(", 1, AtOnce),
     ("cli/foreground.rs", "poll(", 1, Callers),
@@ -86,6 +87,8 @@ const WAITS: [(&str, &str, usize, End); 43] = [
     ("sys/pidfd.rs", "waitid(", 2, AtOnce),
     // It makes a namespace.
     ("sys/thread.rs", "pthread_join(", 1, AtOnce),
+    // For who made the thread, which does nothing between that and what is waited for but a call that does not wait.
+    ("sys/thread.rs", "sched_yield(", 1, AtOnce),
     ("sys/wait.rs", "poll(", 1, Deadline),
     ("sys/wait.rs", "until_any(", 1, Deadline),
 ];

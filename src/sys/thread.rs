@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu};
@@ -19,6 +20,8 @@ pub struct Beside<T> {
 struct Slot<T> {
     act: fn() -> T,
     answer: UnsafeCell<Option<T>>,
+    /// Whether who made the thread is done with it.
+    led: AtomicBool,
 }
 
 /// Enough for a few calls, and glibc's least is 16 KiB.
@@ -28,14 +31,15 @@ impl<T: Send> Beside<T> {
     /// Begins, on another processor than this one where we may use others: some schedulers put a new thread behind the one that
     /// made it, though a processor is idle.
     pub fn begin(act: fn() -> T) -> nix::Result<Self> {
-        let slot = Box::new(Slot { act, answer: UnsafeCell::new(None) });
-        let data: *const Slot<T> = &raw const *slot;
-        let id = create(data)?;
+        let slot = Box::new(Slot { act, answer: UnsafeCell::new(None), led: AtomicBool::new(false) });
+        let id = create(&raw const *slot)?;
+        // Not as an attribute of it: glibc stops the new thread then, sets it, and wakes the thread again.
         if let Some(others) = other_processors() {
-            // SAFETY: the thread is not joined yet, and the set is as large as is said. It may have ended, or a processor may
-            // have been taken from us; then it stays where it is.
+            // SAFETY: the thread has not ended, see `run`, and the set is as large as is said. Where a processor was taken from us
+            // meanwhile the thread stays where it is.
             unsafe { libc::pthread_setaffinity_np(id, size_of::<CpuSet>(), std::ptr::from_ref(&others).cast()) };
         }
+        slot.led.store(true, Ordering::Release);
         Ok(Self { id, slot, joined: false })
     }
 
@@ -97,6 +101,10 @@ extern "C" fn run<T>(slot: *mut c_void) -> *mut c_void {
     unsafe {
         let slot = &*slot.cast::<Slot<T>>();
         *slot.answer.get() = Some((slot.act)());
+        // ORDER: of a thread that has ended glibc (2.36) takes the number 0, which is who made it.
+        while !slot.led.load(Ordering::Acquire) {
+            libc::sched_yield();
+        }
     }
     std::ptr::null_mut()
 }
@@ -110,14 +118,24 @@ mod tests {
     use super::*;
 
     fn processors() -> Vec<usize> {
-        let set = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        processors_of(Pid::from_raw(0))
+    }
+
+    fn processors_of(thread: Pid) -> Vec<usize> {
+        let set = sched_getaffinity(thread).unwrap();
         (0..CpuSet::count()).filter(|number| set.is_set(*number).unwrap()).collect()
     }
 
     #[test]
     fn answers_from_another_processor() {
         let ours = processors();
-        let (thread, theirs) = Beside::begin(|| (nix::unistd::gettid(), processors())).unwrap().join().unwrap();
+        let led = || {
+            let begin = std::time::Instant::now();
+            let alone = processors().len() == 1;
+            while !alone && processors() == processors_of(nix::unistd::getpid()) && begin.elapsed().as_secs() < 5 {}
+            (nix::unistd::gettid(), processors())
+        };
+        let (thread, theirs) = Beside::begin(led).unwrap().join().unwrap();
         assert_ne!(thread, nix::unistd::gettid());
         // Ours, less the one that we were on; which one that was only the scheduler knows.
         assert_eq!(theirs.len(), (ours.len() - 1).max(1), "{theirs:?} of {ours:?}");
@@ -125,13 +143,23 @@ mod tests {
         assert_eq!(processors(), ours);
     }
 
+    /// The other order: it is done before it is led.
+    #[test]
+    fn who_made_a_short_one_keeps_its_processors() {
+        let ours = processors();
+        for _ in 0..10_000 {
+            Beside::begin(|| ()).unwrap().join().unwrap();
+            assert_eq!(processors(), ours);
+        }
+    }
+
     #[test]
     fn one_that_is_dropped_has_ended() {
-        static ENDED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        static ENDED: AtomicBool = AtomicBool::new(false);
         drop(Beside::begin(|| {
             nix::poll::poll(&mut [], 50_u8).unwrap();
-            ENDED.store(true, std::sync::atomic::Ordering::Release);
+            ENDED.store(true, Ordering::Release);
         }));
-        assert!(ENDED.load(std::sync::atomic::Ordering::Acquire));
+        assert!(ENDED.load(Ordering::Acquire));
     }
 }
