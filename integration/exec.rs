@@ -11,7 +11,7 @@ use crate::support::peer::is_corten;
 use crate::support::pty::{ConsoleSocket, Pty};
 use crate::support::refusal::Refusal;
 use crate::support::run::{Output, Run};
-use crate::support::wait::until;
+use crate::support::wait::{has_ended, until};
 use crate::support::{Bundle, Container, differs, requires};
 
 /// `exec OPTIONS ID ARGS`.
@@ -397,11 +397,7 @@ fn it_is_killed_with_the_container() {
     let container = Bundle::idle().start();
     let detached = Detached::new(&container, &[], &["sleep", "1000"]);
     container.kill("KILL");
-    let gone = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", detached.0)).unwrap_or_default();
-        (stat.is_empty() || stat.contains(") Z ")).then_some(())
-    };
-    until("the end of the process", gone);
+    until("the end of the process", || has_ended(detached.0).then_some(()));
 }
 
 #[test]

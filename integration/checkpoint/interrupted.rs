@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::refusals::fails;
 use super::{Subject, counter, in_silence, requires_criu};
 use crate::support::run::{Run, Running};
-use crate::support::wait::until;
+use crate::support::wait::{has_ended, until};
 use crate::support::{differs, requires};
 
 impl Subject {
@@ -27,6 +27,12 @@ impl Subject {
     }
 }
 
+/// Its number.
+fn criu_of(running: &Running) -> String {
+    let pid = running.pid().as_raw_nonzero().to_string();
+    Run::new("pgrep").args(["-P", &pid, "criu"]).output().ok().line().to_owned()
+}
+
 /// CRIU gives up when nobody answers it any more.
 #[test]
 fn a_checkpoint_whose_corten_is_killed() {
@@ -34,10 +40,12 @@ fn a_checkpoint_whose_corten_is_killed() {
     let subject = Subject::run(counter());
     for words in ["freezing cgroup", "Collecting ", "Dumping task ", "Dumping pages"] {
         let running = subject.checkpoint_until(words);
+        let criu = criu_of(&running);
         running.signal(Signal::KILL);
         running.wait();
-        let last = subject.count();
-        subject.counts_on(last);
+        // It may freeze the container yet, before it asks corten something.
+        until("the end of CRIU", || has_ended(&criu).then_some(()));
+        subject.counts_on(subject.count());
         assert_eq!(subject.status(), "running", "{words}");
     }
     let last = subject.count();
@@ -52,8 +60,7 @@ fn a_checkpoint_whose_criu_is_killed() {
     differs!(Runc | Crun, "leaves it frozen");
     let subject = Subject::run(counter());
     let running = subject.checkpoint_until("freezing cgroup");
-    let criu = Run::new("pgrep").args(["-P", &running.pid().as_raw_nonzero().to_string(), "criu"]).output().ok();
-    Run::new("kill").args(["-KILL", criu.line()]).output().ok();
+    Run::new("kill").args(["-KILL", &criu_of(&running)]).output().ok();
     fails("checkpoint", running.wait()).because("criu: ended without an answer");
     subject.counts_on(subject.count());
     assert_eq!(subject.status(), "running");

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, access};
 
 use super::mountinfo::Mountinfo;
+use super::wait::has_ended;
 
 /// Which of the two views of /sys/fs/cgroup the run is in; see `integration/main.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,11 +210,7 @@ impl Occupied {
     }
 
     pub fn is_as_it_was(&self) -> bool {
-        let is_alive = |process: &Child| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap_or_default();
-            !stat.is_empty() && !stat.contains(") Z ")
-        };
-        self.directories.iter().all(|it| it.exists()) && self.process.as_ref().is_none_or(is_alive)
+        self.directories.iter().all(|it| it.exists()) && self.process.as_ref().is_none_or(|it| !has_ended(it.id()))
     }
 }
 

@@ -37,3 +37,9 @@ pub fn poll_fds(fds: &mut [PollFd<'_>], time: Duration) -> bool {
         Err(errno) => panic!("poll: {errno}"),
     }
 }
+
+/// Whether a process has ended, even if nobody has asked for its status yet.
+pub fn has_ended(pid: impl std::fmt::Display) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
