@@ -1,7 +1,6 @@
 //! What a container has is there again.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::json;
 
@@ -258,9 +257,9 @@ fn a_user_namespace() {
         "--reuid=100000 --regid=100000 --clear-groups",
         "--reuid=1000 --regid=1000 --clear-groups",
     ] {
-        let mut command = Command::new("setpriv");
-        command.args(reader.split(' ')).arg("cat").arg(subject.images("images").join("inventory.img"));
-        assert_eq!(command.output().unwrap().status.success(), !reader.contains("=1000 "), "{reader}");
+        let image = subject.images("images").join("inventory.img");
+        let output = Run::new("setpriv").args(reader.split(' ')).arg("cat").arg(image).output();
+        assert_eq!(output.status.success(), !reader.contains("=1000 "), "{reader}");
     }
     let subject = subject.restore("images", &[]);
     assert_eq!(subject.proc("uid_map"), maps);

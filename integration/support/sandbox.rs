@@ -15,7 +15,7 @@ use super::cgroup;
 use super::mountinfo::Mountinfo;
 use super::peer::{Peer, peer, program};
 use super::run::{Output, Run};
-use super::wait::try_until;
+use super::wait::{has_ended, try_until};
 
 /// Part of the path of everything that tests make, so that what is left can be told from what was there.
 const MARK: &str = "corten-it-";
@@ -119,12 +119,11 @@ impl Sandbox {
             paths.values().any(below)
         };
         let of_sandbox = |pid: &String| {
-            let alive = !proc_file(pid, "stat").contains(") Z ");
             let ours = in_cgroup(pid)
                 || root_directory(pid)
                 || root_mount(pid)
                 || proc_file(pid, "cmdline").contains(self.mark());
-            alive && ours && !proc_file(pid, "environ").contains(super::holder::MARK)
+            !has_ended(pid) && ours && !proc_file(pid, "environ").contains(super::holder::MARK)
         };
         descendants(&std::process::id().to_string()).into_iter().filter(of_sandbox).collect()
     }

@@ -141,6 +141,13 @@ pub struct Bind {
     pub copy: Option<Passed>,
 }
 
+impl Bind {
+    /// Whether the host opens the source before there is a process. A process may have to ask for any other.
+    pub fn is_opened_ahead(&self) -> bool {
+        self.opened_by == OpenedBy::Host && self.id_map.is_none()
+    }
+}
+
 /// An id-mapped mount (mount_setattr(2), since 5.12).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IdMap {
@@ -215,13 +222,6 @@ pub struct Circumstances<'a> {
     pub cgroups: &'a CgroupPlan,
     /// What is mounted last, beside what is configured.
     pub further: Option<Mount>,
-}
-
-impl Bind {
-    /// Whether the host opens the source before there is a process. A process may have to ask for any other.
-    pub fn is_opened_ahead(&self) -> bool {
-        self.opened_by == OpenedBy::Host && self.id_map.is_none()
-    }
 }
 
 impl MountsPlan {
