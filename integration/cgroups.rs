@@ -77,6 +77,24 @@ fn delete_removes_it_and_leaves_its_parent() {
     assert!(parents.iter().all(|it| it.exists()));
 }
 
+/// Whichever of them that is: the one that made a parent may go before others that are in it.
+#[test]
+fn parents_go_with_the_last_one() {
+    differs!(Runc | Crun, "leave them behind");
+    let bundles = [(); 2].map(|()| Bundle::new());
+    let parent = format!("{}-parents", bundles[0].cgroup);
+    let parents = cgroup::directories(&parent);
+    let [first, second] = bundles.map(|bundle| {
+        let path = format!("{parent}/inner/{}", bundle.id);
+        bundle.set("/linux/cgroupsPath", &*path).create()
+    });
+    first.delete();
+    assert!(parents.iter().all(|it| it.join("inner").exists()), "{parents:?}");
+    second.delete();
+    let left: Vec<_> = parents.iter().filter(|it| it.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// A relative path may start anywhere, but must be part of what /proc shows.
 #[test]
 fn a_relative_path() {

@@ -7,7 +7,7 @@ use nix::errno::Errno::{self, EAGAIN, EBUSY, EINTR, EIO, EMFILE, ENOMEM, ENOSPC,
 pub const ALL: [Errno; 8] = [EINTR, EAGAIN, ENOMEM, ENOSPC, EIO, EMFILE, EPERM, EBUSY];
 
 /// In the order of their names. The calls of the mount API have pages in later editions only.
-const TABLE: [(&str, &[Errno]); 138] = [
+const TABLE: [(&str, &[Errno]); 139] = [
     ("accept4", &[EINTR, EAGAIN, ENOMEM, EMFILE, EPERM]),
     ("access", &[ENOMEM, EIO, EPERM]),
     ("arch_prctl", &[EPERM]),
@@ -63,6 +63,7 @@ const TABLE: [(&str, &[Errno]); 138] = [
     ("getsockopt", &[]),
     ("gettid", &[]),
     ("getuid", &[]),
+    ("getxattr", &[ENOMEM]),
     ("inotify_add_watch", &[ENOMEM, ENOSPC]),
     ("inotify_init1", &[ENOMEM, EMFILE]),
     ("ioctl", &[]),

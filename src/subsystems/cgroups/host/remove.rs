@@ -1,5 +1,6 @@
 //! Taking groups away.
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,17 @@ use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 use crate::subsystems::cgroups::systemd;
 use crate::sys;
+use crate::sys::xattr;
+
+/// Marks a directory that was made above a container's own: it goes with the last container in it, who need not be the one that
+/// it was made for.
+///
+/// KERNEL: groups have such attributes since 5.7; who may make groups in one may set them.
+pub(super) const MADE: &CStr = c"user.corten.made";
 
 /// Removes the container's groups and those that it made below them, waiting until `deadline` for the last process to
-/// have left. A group that is not there is fine. Then the parents that were made for it, unless others use them by now.
+/// have left. A group that is not there is fine. Then the parents that were made for it or another one, unless others use them
+/// by now.
 pub fn remove(placement: &Placement, deadline: Instant) -> Result<()> {
     // ORDER: systemd takes away what it made, and would miss it.
     let stopped = placement.unit.as_ref().map_or(Ok(()), |unit| systemd::host::stop(unit, deadline));
@@ -38,12 +47,33 @@ fn remove_groups(placement: &Placement, deadline: Instant) -> Result<()> {
         remove_tree(placement, group, deadline).within(|| format!("remove cgroup {path:?}"))?;
     }
     for path in placement.made.iter().rev() {
-        match rmdir(path) {
-            Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => {}
-            Err(errno) => return Err(Error::call(format!("rmdir({path:?})"), errno)),
+        rmdir_unless_used(path)?;
+    }
+    placement.groups.iter().try_for_each(remove_marked_parents)
+}
+
+/// The parents that corten made for another container, the innermost first.
+fn remove_marked_parents(group: &Group) -> Result<()> {
+    let directory = group.directory();
+    let is_parent = |path: &&Path| path.starts_with(&group.mount_point) && *path != group.mount_point;
+    for parent in directory.ancestors().skip(1).take_while(is_parent) {
+        match xattr::is_set(parent, MADE) {
+            Ok(true) => rmdir_unless_used(parent)?,
+            // Another container that goes was faster, or it was ours to remove.
+            Err(Errno::ENOENT) => {}
+            // Not ours to read, or without attributes: then it is nothing of ours.
+            Ok(false) | Err(Errno::EACCES | Errno::EOPNOTSUPP) => return Ok(()),
+            Err(errno) => return Err(Error::call(format!("getxattr({parent:?})"), errno)),
         }
     }
     Ok(())
+}
+
+fn rmdir_unless_used(path: &Path) -> Result<()> {
+    match rmdir(path) {
+        Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => Ok(()),
+        Err(errno) => Err(Error::call(format!("rmdir({path:?})"), errno)),
+    }
 }
 
 /// How long who was killed may take to be gone before everybody is killed once more.
