@@ -95,6 +95,25 @@ fn parents_go_with_the_last_one() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// While some make what is missing, others take away what nobody is in any more.
+#[test]
+fn parents_come_and_go() {
+    differs!(Runc | Crun, "leave them behind");
+    let parent = Bundle::new().cgroup.clone() + "-parents/inner";
+    let run = || {
+        let bundle = Bundle::sh("echo ok");
+        let path = format!("{parent}/{}", bundle.id);
+        assert_eq!(bundle.set("/linux/cgroupsPath", path).prints(), "ok\n");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..25).for_each(|_| run()));
+        }
+    });
+    let left: Vec<_> = cgroup::directories(&parent).into_iter().filter(|it| it.parent().unwrap().exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// A relative path may start anywhere, but must be part of what /proc shows.
 #[test]
 fn a_relative_path() {

@@ -198,7 +198,7 @@ impl Cgroups {
             }
             // Also in one that was there: another create may have made it a moment ago and not filled it yet.
             if group.controllers.iter().any(|controller| controller == "cpuset") {
-                inherit_cpuset(&parent, &current)?;
+                inherit_cpuset(&parent, &current).map_err(gone)?;
             }
         }
         Ok(current)
