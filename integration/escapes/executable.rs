@@ -74,7 +74,7 @@ fn cve_2019_5736_the_binary_is_overwritten() {
 /// The same of the program that waits for the start.
 #[test]
 fn cve_2019_5736_the_waiting_program_is_overwritten() {
-    let container = Bundle::sh("sleep 5").create();
+    let container = Bundle::idle().create();
     let script = "
         exec 7< /proc/1/exe; echo opened
         i=0; while [ $i -lt 20000 ] && ! echo overwritten > /proc/self/fd/7; do i=$((i + 1)); done 2> /dev/null
