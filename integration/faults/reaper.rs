@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::ptrace;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -52,12 +53,29 @@ impl Reaper {
     pub fn end_of(&self, pid: Pid, patience: Duration) -> Option<WaitStatus> {
         self.until(patience, |status| match status {
             WaitStatus::Exited(of, _) | WaitStatus::Signaled(of, ..) if of == pid => Some(status),
-            _ => None,
+            _ => {
+                let_go(status);
+                None
+            }
         })
     }
 
-    /// Reaps who has ended.
-    pub fn reap(&self) {
-        self.until(Duration::ZERO, |_| None::<()>);
+    /// Reaps who has ended, or ends before `patience` is over.
+    pub fn reap(&self, patience: Duration) {
+        self.until(patience, |status| {
+            let_go(status);
+            None::<()>
+        });
     }
+}
+
+/// Who was made by a process that was killed in the same moment is traced, too, and stops when the tracing is over already.
+fn let_go(status: WaitStatus) {
+    let (pid, signal) = match status {
+        WaitStatus::PtraceEvent(pid, ..) | WaitStatus::PtraceSyscall(pid) => (pid, None),
+        WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
+        _ => return,
+    };
+    // Error: it was killed meanwhile.
+    let _ = ptrace::detach(pid, signal);
 }

@@ -71,7 +71,7 @@ impl<'a> Stage<'a> {
     /// Removes by hand what a try has left.
     pub fn clear(self) {
         self.bundle.sweep();
-        self.reaper.reap();
+        self.reaper.reap(Duration::ZERO);
     }
 
     fn act(&self, point: Option<&(Place, Fault)>) -> (Traced, String) {
@@ -221,7 +221,7 @@ impl<'a> Stage<'a> {
     fn nothing_left(&self, when: &str, found: &mut Vec<String>) {
         let end = Instant::now() + GONE;
         loop {
-            self.reaper.reap();
+            self.reaper.reap(Duration::ZERO);
             let left = self.bundle.leftovers();
             if left.is_empty() {
                 return;
@@ -230,7 +230,7 @@ impl<'a> Stage<'a> {
                 found.extend(left.into_iter().map(|it| format!("{when}left: {it}")));
                 return;
             }
-            self.reaper.until(Duration::from_millis(5), |_| None::<()>);
+            self.reaper.reap(Duration::from_millis(5));
         }
     }
 }
