@@ -1,12 +1,15 @@
 //! Where the container is, and its limits of memory, processes and processor time: written, read back, and felt.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 
+use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
 use crate::support::cgroup::{self, View};
 use crate::support::peer::is_corten;
 use crate::support::refusal::Refusal;
+use crate::support::rootfs::directory;
 use crate::support::wait::until;
 use crate::support::{Bundle, Container, differs, requires};
 
@@ -69,7 +72,7 @@ fn delete_removes_it_and_leaves_its_parent() {
     let parents: Vec<_> =
         cgroup::directories(&bundle.cgroup).into_iter().map(|it| it.parent().unwrap().to_owned()).collect();
     // What create makes goes with the container.
-    parents.iter().for_each(|parent| crate::support::rootfs::directory(parent));
+    parents.iter().for_each(|parent| directory(parent));
     let container = bundle.create();
     assert!(cgroup::directories(&container.cgroup).iter().all(|it| it.exists()));
     container.delete();
@@ -112,6 +115,29 @@ fn parents_come_and_go() {
     });
     let left: Vec<_> = cgroup::directories(&parent).into_iter().filter(|it| it.parent().unwrap().exists()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whoever may write to a group may mark it, too.
+#[test]
+fn parents_of_others_stay_though_they_are_marked() {
+    differs!(Runc | Crun, "leave all of them behind");
+    for (owner, mode, goes) in [(0, 0o755, true), (1000, 0o755, false), (0, 0o775, false)] {
+        let bundle = Bundle::new();
+        let parent = format!("{}-parent", bundle.cgroup);
+        let parents = cgroup::directories(&parent);
+        for parent in &parents {
+            directory(parent);
+            setxattr(parent, "user.corten.made", &[], XattrFlags::empty()).unwrap();
+            chown(parent, Some(owner), None).unwrap();
+            fs::set_permissions(parent, Permissions::from_mode(mode)).unwrap();
+        }
+        let path = format!("{parent}/{}", bundle.id);
+        bundle.set("/linux/cgroupsPath", path).create().delete();
+        for parent in parents {
+            assert_eq!(!parent.exists(), goes, "{parent:?} of {owner}, {mode:o}");
+            let _ = fs::remove_dir(parent);
+        }
+    }
 }
 
 /// A relative path may start anywhere, but must be part of what /proc shows.
