@@ -110,7 +110,7 @@ fn parents_come_and_go() {
     };
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..25).for_each(|_| run()));
+            scope.spawn(|| (0..12).for_each(|_| run()));
         }
     });
     let left: Vec<_> = cgroup::directories(&parent).into_iter().filter(|it| it.parent().unwrap().exists()).collect();
