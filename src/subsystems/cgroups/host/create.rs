@@ -1,7 +1,6 @@
 //! The groups of a container that is being created.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,14 +13,14 @@ use super::entrance::{Entrance, Opened};
 use super::freezer::is_frozen_group;
 use super::limits::{self, Changes};
 use super::oom::oom_kills;
-use super::remove::{self, MADE};
+use super::parents;
+use super::remove::remove;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{CgroupPlan, Group, Placement, Version, Write};
 use crate::subsystems::cgroups::systemd::host::Placeholder;
 use crate::subsystems::cgroups::systemd::{self, UnitPlan};
 use crate::sys;
 use crate::sys::bpf::Instruction;
-use crate::sys::xattr;
 
 /// The groups of a container that is being created. Dropped without [`Cgroups::keep`], what was made is removed.
 #[derive(Debug, Default)]
@@ -194,7 +193,7 @@ impl Cgroups {
             let parent = current;
             current = parent.child(name.as_ref()).map_err(gone)?;
             if made && names.peek().is_some() {
-                mark(&current, &path);
+                parents::mark(&current, &path);
             }
             // Also in one that was there: another create may have made it a moment ago and not filled it yet.
             if group.controllers.iter().any(|controller| controller == "cpuset") {
@@ -261,7 +260,7 @@ impl Drop for Cgroups {
         self.take_back();
         // Whoever was inside was killed, and needs a moment to be gone.
         let deadline = Instant::now() + PATIENCE;
-        if let Err(error) = remove::remove(&self.placement, deadline) {
+        if let Err(error) = remove(&self.placement, deadline) {
             log::warn!("after a failed create: {error}");
         }
     }
@@ -275,14 +274,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A directory that was there a moment ago.
 fn gone(error: Error) -> Error {
     if is_gone(&error) { error.of_kind(Kind::NotFound) } else { error }
-}
-
-/// Tells whoever is the last one in this parent that it is to go.
-fn mark(parent: &Directory, path: &Path) {
-    if let Err(errno) = xattr::set(parent, MADE, b"") {
-        // Then it goes only if this container is the last one.
-        log::debug!("fsetxattr({path:?}, {MADE:?}): {errno}");
-    }
 }
 
 /// A new v1 cpuset has no CPU and no memory node, and nobody can be moved into it.

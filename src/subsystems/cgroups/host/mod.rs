@@ -11,6 +11,7 @@ mod kill;
 mod limits;
 mod oom;
 mod options;
+mod parents;
 mod processes;
 mod remove;
 mod stats;

@@ -1,28 +1,20 @@
 //! Taking groups away.
 
-use std::ffi::CStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::stat::lstat;
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::directory::{Directory, is_gone};
 use super::kill::kill_in_rounds;
+use super::parents;
 use super::tree;
 use crate::error::{Error, Kind, OrCall, Result, Within};
 use crate::subsystems::cgroups::plan::{Group, Placement, Version};
 use crate::subsystems::cgroups::systemd;
 use crate::sys;
-use crate::sys::xattr;
-
-/// Marks a directory that was made above a container's own: it goes with the last container in it, who need not be the one that
-/// it was made for.
-///
-/// KERNEL: groups have such attributes since 5.7; who may make groups in one may set them, so only ours are believed.
-pub(super) const MADE: &CStr = c"user.corten.made";
 
 /// Removes the container's groups and those that it made below them, waiting until `deadline` for the last process to
 /// have left. A group that is not there is fine. Then the parents that were made for it or another one, unless others use them
@@ -50,37 +42,11 @@ fn remove_groups(placement: &Placement, deadline: Instant) -> Result<()> {
     for path in placement.made.iter().rev() {
         rmdir_unless_used(path)?;
     }
-    placement.groups.iter().try_for_each(remove_marked_parents)
+    placement.groups.iter().try_for_each(parents::remove)
 }
 
-/// The parents that corten made for another container, the innermost first.
-fn remove_marked_parents(group: &Group) -> Result<()> {
-    let directory = group.directory();
-    let is_parent = |path: &&Path| path.starts_with(&group.mount_point) && *path != group.mount_point;
-    for parent in directory.ancestors().skip(1).take_while(is_parent) {
-        match xattr::is_set(parent, MADE) {
-            Ok(true) if is_ours(parent)? => rmdir_unless_used(parent)?,
-            // Another container that goes was faster, or it was ours to remove.
-            Err(Errno::ENOENT) => {}
-            // Also what is not ours to read, or without attributes.
-            Ok(_) | Err(Errno::EACCES | Errno::EOPNOTSUPP) => return Ok(()),
-            Err(errno) => return Err(Error::call(format!("getxattr({parent:?})"), errno)),
-        }
-    }
-    Ok(())
-}
-
-/// Whether nobody but us may write to it. Whom a group was given to could have it removed else, and with it the limits that the
-/// giver has set.
-fn is_ours(directory: &Path) -> Result<bool> {
-    match lstat(directory) {
-        Ok(stat) => Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o022 == 0),
-        Err(Errno::ENOENT) => Ok(true),
-        Err(errno) => Err(Error::call(format!("lstat({directory:?})"), errno)),
-    }
-}
-
-fn rmdir_unless_used(path: &Path) -> Result<()> {
+/// A directory that others may be in, or have taken away.
+pub(super) fn rmdir_unless_used(path: &Path) -> Result<()> {
     match rmdir(path) {
         Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::ENOTEMPTY) => Ok(()),
         Err(errno) => Err(Error::call(format!("rmdir({path:?})"), errno)),
